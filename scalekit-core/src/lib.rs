@@ -1,1 +1,3 @@
 //! scalekit-core
+#[cfg(feature = "http")]
+pub mod http;
