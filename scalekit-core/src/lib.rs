@@ -20,6 +20,8 @@ mod worker;
 pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "slo")]
+pub mod slo;
 
 pub use after_commit::{AfterCommit, OperationId, Participants};
 pub use clock::{Clock, ManualClock, SystemClock};
