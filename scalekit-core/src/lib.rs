@@ -7,6 +7,7 @@
 //! | [`AfterCommit`] | | what must follow a commit in another store |
 //! | [`Worker`] | | background work that stops when told |
 //! | [`Gate`] | | fail fast while a store is down |
+//! | [`skh1`] | | where a key belongs: bytes, hash, slot |
 
 mod after_commit;
 mod clock;
@@ -22,6 +23,7 @@ pub mod db;
 pub mod http;
 #[cfg(feature = "slo")]
 pub mod slo;
+pub mod skh1;
 
 pub use after_commit::{AfterCommit, OperationId, Participants};
 pub use clock::{Clock, ManualClock, SystemClock};
