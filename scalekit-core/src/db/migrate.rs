@@ -1,0 +1,154 @@
+//! The migration ledger: every crate's tables, created once, by whichever process comes first.
+
+use sha2::{Digest, Sha256};
+use sqlx::{Connection, Pool};
+
+use super::{Db, DbConnection, sql::postgres};
+use crate::{Error, ErrorKind, Result};
+
+/// One forward-only step of one crate's line.
+///
+/// The SQL is public: a team that migrates with a tool of its own runs it there and never calls [`migrate`].
+///
+/// ```
+/// use scalekit_core::db::{MIGRATIONS, Migration};
+/// assert_eq!((MIGRATIONS[0].line, MIGRATIONS[0].version), ("core", 1));
+///
+/// const NOTES: &[Migration] = &[Migration {
+///     line: "notes",
+///     version: 1,
+///     name: "note",
+///     postgres: "create table if not exists note (body text not null)",
+///     sqlite: "create table if not exists note (body text not null)",
+/// }];
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Whose step it is: a crate's or an application's name.
+    pub line: &'static str,
+    /// Its place in the line, from 1 without gaps.
+    pub version: i32,
+    /// What it does, in a word or two.
+    pub name: &'static str,
+    /// The statements for Postgres; safe to run twice.
+    pub postgres: &'static str,
+    /// The statements for SQLite; safe to run twice.
+    pub sqlite: &'static str,
+}
+
+/// The tables of this crate.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    line: "core",
+    version: 1,
+    name: "claim",
+    postgres: include_str!("../../migrations/postgres/0001_claim.sql"),
+    sqlite: include_str!("../../migrations/sqlite/0001_claim.sql"),
+}];
+
+/// Applies what is missing of each line, in one transaction.
+///
+/// Any number of processes may call it at once on an empty database: a lock that belongs to the transaction
+/// lets one work and the others find it done. A step that a newer process applied is left alone. The role
+/// needs the right to create the schema `scalekit`; a role without DDL lets another one migrate.
+///
+/// # Errors
+/// [`ErrorKind::Config`] if a line has gaps or an applied step was changed since; the database's failure.
+///
+/// ```no_run
+/// # async fn f(pool: sqlx::PgPool) -> scalekit_core::Result<()> {
+/// use scalekit_core::db;
+/// db::migrate(&pool, &[db::MIGRATIONS]).await?;
+/// # Ok(()) }
+/// ```
+pub async fn migrate<D: Db>(pool: &Pool<D>, lines: &[&[Migration]]) -> Result<()> {
+    for line in lines {
+        check(line)?;
+    }
+    let mut conn = pool.acquire().await?;
+    conn.migrate(&lines.concat()).await
+}
+
+fn check(line: &[Migration]) -> Result<()> {
+    let ordered =
+        line.iter().zip(1..).all(|(step, version)| step.version == version && step.line == line[0].line);
+    if ordered {
+        return Ok(());
+    }
+    let name = line.first().map_or("", |step| step.line);
+    Err(Error::new(
+        ErrorKind::Config,
+        format!("the migrations of {name:?} are not numbered from 1 without gaps"),
+    ))
+}
+
+fn checksum(sql: &str) -> Vec<u8> {
+    Sha256::digest(sql).to_vec()
+}
+
+fn changed(step: &Migration) -> Error {
+    let Migration { line, version, name, .. } = step;
+    let message = format!(
+        "migration {line}/{version} ({name}) was applied with other statements than this program has"
+    );
+    Error::new(ErrorKind::Config, message)
+}
+
+pub(crate) async fn on_postgres(conn: &mut sqlx::PgConnection, steps: &[Migration]) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    sqlx::raw_sql(postgres::LOCK_LEDGER).execute(&mut *tx).await?;
+    sqlx::raw_sql(postgres::CREATE_LEDGER).execute(&mut *tx).await?;
+    for step in steps {
+        let sum = checksum(step.postgres);
+        let applied: Option<Vec<u8>> = sqlx::query_scalar(postgres::READ_LEDGER)
+            .bind(step.line)
+            .bind(step.version)
+            .persistent(false)
+            .fetch_optional(&mut *tx)
+            .await?;
+        match applied {
+            Some(applied) if applied == sum => continue,
+            Some(_) => return Err(changed(step)),
+            None => {}
+        }
+        sqlx::raw_sql(step.postgres).execute(&mut *tx).await?;
+        sqlx::query(postgres::WRITE_LEDGER)
+            .bind(step.line)
+            .bind(step.version)
+            .bind(step.name)
+            .bind(sum)
+            .persistent(false)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) async fn on_sqlite(conn: &mut sqlx::SqliteConnection, steps: &[Migration]) -> Result<()> {
+    use super::sql::sqlite;
+
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(sqlite::CREATE_LEDGER).execute(&mut *tx).await?;
+    for step in steps {
+        let sum = checksum(step.sqlite);
+        let applied: Option<Vec<u8>> = sqlx::query_scalar(sqlite::READ_LEDGER)
+            .bind(step.line)
+            .bind(step.version)
+            .fetch_optional(&mut *tx)
+            .await?;
+        match applied {
+            Some(applied) if applied == sum => continue,
+            Some(_) => return Err(changed(step)),
+            None => {}
+        }
+        sqlx::raw_sql(step.sqlite).execute(&mut *tx).await?;
+        sqlx::query(sqlite::WRITE_LEDGER)
+            .bind(step.line)
+            .bind(step.version)
+            .bind(step.name)
+            .bind(sum)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
+}

@@ -1,0 +1,132 @@
+//! Postgres: how it commits with a position, claims, finishes and migrates.
+
+use std::time::Duration;
+
+use sqlx::{Either, PgConnection, Postgres, Row, pool::PoolConnection, postgres::PgRow, raw_sql};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Claim, ClaimId, Claimed, Db, DbConnection, Finished, Migration,
+    backend::sealed::Sealed,
+    claim::not_claimed,
+    error::is_broken,
+    migrate,
+    sql::postgres::{CLAIM, CLAIM_LOOKUP, COMMIT, FINISH},
+    tx::queue_rollback,
+};
+use crate::{Error, ErrorKind, Position, Result};
+
+impl Sealed for Postgres {}
+impl Sealed for PgConnection {}
+
+impl Db for Postgres {
+    const BEGIN: Option<&'static str> = None;
+
+    fn abandon(mut conn: PoolConnection<Self>, lock: Option<OwnedSemaphorePermit>) {
+        queue_rollback(&mut conn);
+        drop((conn, lock));
+    }
+}
+
+impl DbConnection for PgConnection {
+    type Db = Postgres;
+
+    async fn commit_with_position(&mut self) -> Result<Position> {
+        use futures_util::TryStreamExt;
+
+        let mut answers = raw_sql(COMMIT).fetch_many(&mut *self);
+        let (mut completed, mut position) = (0, None);
+        loop {
+            match answers.try_next().await {
+                Ok(Some(Either::Left(_))) => completed += 1,
+                Ok(Some(Either::Right(row))) => position = row.try_get::<String, _>(0).ok(),
+                Ok(None) => break,
+                // The COMMIT has been answered, only the position is missing: any later one will do.
+                Err(_) if completed >= 2 => break,
+                Err(error) if is_broken(&error) => {
+                    let message = "the connection was lost during COMMIT";
+                    return Err(Error::new(ErrorKind::OutcomeUnknown, message).with_source(error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let text =
+            position.ok_or_else(|| Error::new(ErrorKind::Internal, "the COMMIT returned no position"))?;
+        text.parse()
+    }
+
+    async fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
+        let taken = sqlx::query(CLAIM)
+            .bind(claim.id.as_bytes().as_slice())
+            .bind(claim.fingerprint.as_deref())
+            .bind(claim.retention.as_secs_f64())
+            .bind(millis(claim.lock_wait))
+            .bind(millis(claim.deadline))
+            .bind(millis(claim.deadline))
+            .bind(millis(claim.deadline))
+            .persistent(claim.pooler.keeps_statements())
+            .fetch_optional(&mut *self)
+            .await;
+        let row = match taken {
+            Ok(row) => row,
+            Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("55P03") => {
+                return Ok(Claimed::Busy);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let row = match row {
+            Some(row) => row,
+            None => {
+                sqlx::query(CLAIM_LOOKUP)
+                    .bind(claim.id.as_bytes().as_slice())
+                    .persistent(claim.pooler.keeps_statements())
+                    .fetch_one(&mut *self)
+                    .await?
+            }
+        };
+        read(&claim.id, &row)
+    }
+
+    async fn finish(&mut self, claim: &Claim, finished: &Finished) -> Result<()> {
+        let status = finished.status.and_then(|status| i16::try_from(status).ok());
+        let done = sqlx::query(FINISH)
+            .bind(claim.id.as_bytes().as_slice())
+            .bind(status)
+            .bind(finished.head.as_slice())
+            .bind(finished.body.as_deref())
+            .bind(finished.after_commit.as_deref())
+            .persistent(claim.pooler.keeps_statements())
+            .execute(self)
+            .await?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(not_claimed()) }
+    }
+
+    async fn migrate(&mut self, migrations: &[Migration]) -> Result<()> {
+        migrate::on_postgres(self, migrations).await
+    }
+}
+
+fn read(id: &ClaimId, row: &PgRow) -> Result<Claimed> {
+    if row.try_get::<&str, _>("isolation")? != "read committed" {
+        let message = "a claim needs READ COMMITTED: above it, a concurrent claim would not be seen";
+        return Err(Error::new(ErrorKind::Misuse, message));
+    }
+    let operation = id.operation(row.try_get("micros")?);
+    if row.try_get("taken")? {
+        return Ok(Claimed::Taken(operation));
+    }
+    Ok(Claimed::Before(Finished {
+        operation,
+        position: row.try_get::<&str, _>("position")?.parse()?,
+        fingerprint: row.try_get("fingerprint")?,
+        status: row.try_get::<Option<i16>, _>("status")?.and_then(|status| u16::try_from(status).ok()),
+        head: row.try_get::<Option<_>, _>("head")?.unwrap_or_default(),
+        body: row.try_get("body")?,
+        after_commit: row.try_get("after_commit")?,
+    }))
+}
+
+/// A Postgres time-out; zero would mean "none".
+fn millis(time: Duration) -> String {
+    time.as_millis().clamp(1, i32::MAX as u128).to_string()
+}

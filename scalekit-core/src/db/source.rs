@@ -1,0 +1,168 @@
+//! Where transactions come from.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{Connection, PgConnection, PgPool, pool::PoolConnection};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Db, Pooler, Postgres, Tx, error::is_broken};
+use crate::{Error, ErrorKind, Gate, Principal, Result};
+
+/// How long a request waits for a connection and its BEGIN.
+const ACQUIRE_WITHIN: Duration = Duration::from_millis(500);
+/// How many broken connections one request discards before it gives up.
+const BROKEN: usize = 3;
+
+/// Opens transactions where a principal's data is.
+///
+/// ```no_run
+/// # async fn f(source: &dyn scalekit_core::db::TxSource) -> scalekit_core::Result<()> {
+/// use scalekit_core::Principal;
+/// let tx = source.begin(&Principal::user("ada").tenant("acme")).await?;
+/// # Ok(()) }
+/// ```
+#[async_trait]
+pub trait TxSource<D: Db = Postgres>: Send + Sync + 'static {
+    /// Begins a transaction on the database of the principal's tenant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if no connection is had in time or the database is down; nothing was
+    /// executed then.
+    async fn begin(&self, principal: &Principal) -> Result<Tx<D>>;
+}
+
+/// Transactions from one Postgres pool.
+///
+/// Waits at most 500 ms for a connection. A server that refuses connections, is starting or shutting down
+/// counts as down: requests then fail at once, and one per 100 ms tries again. A pool made with
+/// `test_before_acquire(false)` saves a round trip per transaction: broken connections are recognised here by their BEGIN.
+///
+/// **Round trips**: BEGIN 1.
+///
+/// ```no_run
+/// # async fn f(pool: sqlx::PgPool) {
+/// use scalekit_core::db::{PoolSource, Pooler};
+/// let source = PoolSource::new(pool).with_pooler(Pooler::Legacy);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PoolSource {
+    pool: PgPool,
+    gate: Arc<Gate>,
+    pooler: Pooler,
+    within: Duration,
+}
+
+impl PoolSource {
+    /// Transactions from this pool.
+    pub fn new(pool: PgPool) -> Self {
+        let gate = Arc::new(Gate::new("the database is down"));
+        Self { pool, gate, pooler: Pooler::Direct, within: ACQUIRE_WITHIN }
+    }
+
+    /// What stands between the pool and Postgres.
+    #[must_use]
+    pub fn with_pooler(mut self, pooler: Pooler) -> Self {
+        self.pooler = pooler;
+        self
+    }
+
+    /// How long to wait for a connection and its BEGIN; 500 ms unless said otherwise.
+    #[must_use]
+    pub fn with_acquire_timeout(mut self, within: Duration) -> Self {
+        self.within = within;
+        self
+    }
+
+    /// The pool it takes connections from.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Whether the database is taken to be down.
+    pub fn is_down(&self) -> bool {
+        self.gate.is_down()
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// As [`TxSource::begin`].
+    pub async fn begin(&self) -> Result<Tx> {
+        self.gate.admit()?;
+        let deadline = Instant::now() + self.within;
+        if self.gate.is_down() {
+            self.probe(deadline).await?;
+        }
+        for _ in 0..BROKEN {
+            let conn = self.acquire(deadline).await?;
+            match timeout_at(deadline, Tx::begin(conn, None, self.pooler)).await {
+                Ok(Ok(tx)) => {
+                    self.gate.succeeded();
+                    return Ok(tx);
+                }
+                Ok(Err((error, mut conn))) => {
+                    conn.close_on_drop();
+                    if !is_broken(&error) {
+                        return Err(error.into());
+                    }
+                    self.probe(deadline).await?;
+                }
+                Err(_) => {
+                    self.gate.timed_out();
+                    return Err(late("the database did not answer BEGIN in time"));
+                }
+            }
+        }
+        Err(late("the pool's connections are broken"))
+    }
+
+    async fn acquire(&self, deadline: Instant) -> Result<PoolConnection<Postgres>> {
+        // The pool retries a refused connection until its own time-out; asking the server once tells sooner.
+        if self.pool.num_idle() == 0 && self.pool.size() < self.pool.options().get_max_connections() {
+            let first = timeout(self.within / 10, self.pool.acquire()).await;
+            match first {
+                Ok(acquired) => return Ok(acquired?),
+                Err(_) => self.probe(deadline).await?,
+            }
+        }
+        match timeout_at(deadline, self.pool.acquire()).await {
+            Ok(acquired) => Ok(acquired?),
+            Err(_) => Err(late("no database connection became free in time")),
+        }
+    }
+
+    /// Connects once beside the pool, which alone tells "down" from "busy".
+    async fn probe(&self, deadline: Instant) -> Result<()> {
+        let options = self.pool.connect_options();
+        match timeout_at(deadline, PgConnection::connect_with(&options)).await {
+            Ok(Ok(conn)) => {
+                self.gate.succeeded();
+                conn.close().await.ok();
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                if is_broken(&error) {
+                    self.gate.refused();
+                }
+                Err(error.into())
+            }
+            Err(_) => {
+                self.gate.timed_out();
+                Err(late("the database did not accept a connection in time"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TxSource for PoolSource {
+    async fn begin(&self, _: &Principal) -> Result<Tx> {
+        Self::begin(self).await
+    }
+}
+
+fn late(message: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, message).with_retry_after(Duration::from_secs(1))
+}

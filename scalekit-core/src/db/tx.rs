@@ -1,0 +1,192 @@
+//! The transaction that a request's writes share.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sqlx::pool::PoolConnection;
+use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+
+use super::{Db, DbConnection, Pooler, Postgres};
+use crate::{Error, ErrorKind, Position, Result};
+
+/// How long a COMMIT may take before its outcome counts as unknown.
+const COMMIT_WITHIN: Duration = Duration::from_secs(5);
+
+/// An open transaction on the shard of a principal's tenant; it derefs to the connection.
+///
+/// Run statements on `&mut *tx`; `tx.begin()` on the connection is a savepoint. Dropped without
+/// [`commit`](Self::commit) it is rolled back. A handler that got it from the layer simply lets it go: the layer
+/// decides by the response.
+///
+/// | state | how it ends | the connection |
+/// |---|---|---|
+/// | open | `commit`: committed, or rolled back with an error, or unknown | reused; closed if unknown |
+/// | open | `rollback` | reused |
+/// | open | dropped | rolled back before it is reused |
+///
+/// **Round trips**: BEGIN 1; commit together with the read position 1; the rollback of a dropped transaction
+/// travels with the pool's release ping.
+///
+/// ```no_run
+/// # async fn f(pool: sqlx::PgPool) -> scalekit_core::Result<()> {
+/// use scalekit_core::{Principal, db::{PoolSource, TxSource}};
+///
+/// let source = PoolSource::new(pool);
+/// let mut tx = source.begin(&Principal::user("ada")).await?;
+/// sqlx::query("insert into note (body) values ($1)").bind("hello").execute(&mut *tx).await?;
+/// let position = tx.commit().await?; // a read that has reached `position` sees the note
+/// # Ok(()) }
+/// ```
+pub struct Tx<D: Db = Postgres> {
+    open: Option<Open<D>>,
+    home: Option<Home<D>>,
+    pooler: Pooler,
+}
+
+/// Where a lent transaction returns to when its borrower drops it.
+pub(crate) type Home<D> = Arc<Mutex<Option<Open<D>>>>;
+
+/// A transaction at depth 1 of the driver's own counting, on a connection that can still be closed.
+pub(crate) struct Open<D: Db> {
+    conn: Option<PoolConnection<D>>,
+    lock: Option<OwnedSemaphorePermit>,
+}
+
+impl<D: Db> Tx<D> {
+    /// Begins on this connection; `lock` is given back after the transaction has ended.
+    pub(crate) async fn begin(
+        mut conn: PoolConnection<D>,
+        lock: Option<OwnedSemaphorePermit>,
+        pooler: Pooler,
+    ) -> Result<Self, (sqlx::Error, PoolConnection<D>)> {
+        let statement = D::BEGIN.map(SqlStr::from_static);
+        if let Err(error) = D::TransactionManager::begin(&mut conn, statement).await {
+            return Err((error, conn));
+        }
+        Ok(Self { open: Some(Open { conn: Some(conn), lock }), home: None, pooler })
+    }
+
+    /// What stands between this connection and the database.
+    pub fn pooler(&self) -> Pooler {
+        self.pooler
+    }
+
+    /// Commits and returns the log position that a read must have reached to see it: one round trip.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Aborted`] if a statement had failed, even if its error was swallowed: nothing is committed.
+    /// [`ErrorKind::Conflict`] after a serialization failure: nothing is committed.
+    /// [`ErrorKind::OutcomeUnknown`] if the server went away or did not answer within five seconds: it may be
+    /// committed, and only a lookup (or a retry under the same idempotency key) can tell.
+    pub async fn commit(mut self) -> Result<Position> {
+        let mut open = self.open.take().ok_or_else(ended)?;
+        let conn = open.conn.as_mut().ok_or_else(ended)?;
+        let outcome = match timeout(COMMIT_WITHIN, conn.commit_with_position()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                Err(Error::new(ErrorKind::OutcomeUnknown, "the database did not answer the COMMIT in time"))
+            }
+        };
+        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::OutcomeUnknown) {
+            conn.close_on_drop();
+        }
+        outcome
+    }
+
+    /// Rolls back and waits for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the connection was lost, which rolls back as well.
+    pub async fn rollback(mut self) -> Result<()> {
+        let mut open = self.open.take().ok_or_else(ended)?;
+        let conn = open.conn.as_mut().ok_or_else(ended)?;
+        let ended = D::TransactionManager::rollback(conn).await;
+        if ended.is_err() {
+            conn.close_on_drop();
+        }
+        Ok(ended?)
+    }
+
+    /// Ends it by closing the connection: for a statement that was given up on and may still run.
+    pub fn close(mut self) {
+        if let Some(conn) = self.open.as_mut().and_then(|open| open.conn.as_mut()) {
+            conn.close_on_drop();
+        }
+        self.home = None;
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn owned(open: Open<D>, pooler: Pooler) -> Self {
+        Self { open: Some(open), home: None, pooler }
+    }
+
+    /// The same transaction, to be handed out; it returns to `home` when dropped.
+    #[cfg(feature = "http")]
+    pub(crate) fn lent(open: Open<D>, home: Home<D>, pooler: Pooler) -> Self {
+        Self { open: Some(open), home: Some(home), pooler }
+    }
+
+    /// Takes the transaction out of its handle.
+    #[cfg(feature = "http")]
+    pub(crate) fn into_open(mut self) -> Option<Open<D>> {
+        self.open.take()
+    }
+}
+
+impl<D: Db> Deref for Tx<D> {
+    type Target = D::Connection;
+
+    #[expect(clippy::expect_used, reason = "only methods that consume the Tx take its connection")]
+    fn deref(&self) -> &D::Connection {
+        self.open
+            .as_ref()
+            .and_then(|open| open.conn.as_deref())
+            .expect("a Tx holds its connection until it is consumed")
+    }
+}
+
+impl<D: Db> DerefMut for Tx<D> {
+    #[expect(clippy::expect_used, reason = "only methods that consume the Tx take its connection")]
+    fn deref_mut(&mut self) -> &mut D::Connection {
+        let open = self.open.as_mut().and_then(|open| open.conn.as_deref_mut());
+        open.expect("a Tx holds its connection until it is consumed")
+    }
+}
+
+impl<D: Db> fmt::Debug for Tx<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").field("database", &D::NAME).field("lent", &self.home.is_some()).finish()
+    }
+}
+
+impl<D: Db> Drop for Tx<D> {
+    fn drop(&mut self) {
+        if let (Some(open), Some(home)) = (self.open.take(), self.home.take()) {
+            *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+        }
+    }
+}
+
+impl<D: Db> Drop for Open<D> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            D::abandon(conn, self.lock.take());
+        }
+    }
+}
+
+/// Queues the rollback of whatever is open; the pool sends it with its release ping.
+pub(crate) fn queue_rollback<D: Db>(conn: &mut PoolConnection<D>) {
+    while D::TransactionManager::get_transaction_depth(conn) > 0 {
+        D::TransactionManager::start_rollback(conn);
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Misuse, "the transaction has ended already")
+}

@@ -1,0 +1,10 @@
+//! The HTTP side of the family: concrete request and response types, the seam every middleware fits,
+//! problem responses and the principal's layer.
+
+mod around;
+mod principal;
+mod problem;
+
+pub use around::{Around, AroundLayer, AroundService, Request, Response};
+pub use principal::{Authenticate, RequirePrincipal, principal_layer};
+pub use problem::Problem;
