@@ -17,7 +17,7 @@ setup: ## install the servers and tools that the tests need and this machine lac
 	@sh scripts/setup
 
 test: setup ## run every test and doctest against real servers
-	$(CARGO) test --workspace --all-features
+	$(CARGO) test --workspace --all-features --no-fail-fast
 
 lint: arrows ## check arrows and house rules, then clippy with warnings as errors
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
