@@ -2,6 +2,7 @@
 //! problem responses and the principal's layer.
 
 mod around;
+mod operation;
 mod principal;
 mod problem;
 
