@@ -26,11 +26,11 @@ mod worker;
 pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(feature = "slo")]
-pub mod slo;
-pub mod skh1;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod skh1;
+#[cfg(feature = "slo")]
+pub mod slo;
 
 pub use after_commit::{AfterCommit, OperationId, Participants};
 pub use clock::{Clock, ManualClock, SystemClock};
