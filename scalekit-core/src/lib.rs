@@ -11,6 +11,7 @@
 //! | [`KeyRing`] | | the keys that several processes share |
 //! | [`hash_tag`] | | Redis keys that share a slot |
 //! | [`redis`] | `redis` | the Redis handle and typed scripts |
+//! | `slo` | `slo` | latency per route, objectives, Prometheus text |
 
 mod after_commit;
 mod clock;
