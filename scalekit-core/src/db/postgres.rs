@@ -71,17 +71,17 @@ impl DbConnection for PgConnection {
             }
             Err(error) => return Err(error.into()),
         };
-        let row = match row {
-            Some(row) => row,
-            None => {
-                sqlx::query(CLAIM_LOOKUP)
-                    .bind(claim.id.as_bytes().as_slice())
-                    .persistent(claim.pooler.keeps_statements())
-                    .fetch_one(&mut *self)
-                    .await?
-            }
-        };
-        read(&claim.id, &row)
+        if let Some(row) = row {
+            return read(&claim.id, &row);
+        }
+        let row = sqlx::query(CLAIM_LOOKUP)
+            .bind(claim.id.as_bytes().as_slice())
+            .bind(millis(claim.deadline))
+            .persistent(claim.pooler.keeps_statements())
+            .fetch_optional(&mut *self)
+            .await?;
+        // It can only have expired and been swept since: whoever tries again takes it.
+        row.map_or(Ok(Claimed::Busy), |row| read(&claim.id, &row))
     }
 
     async fn finish(&mut self, claim: &Claim, finished: &Finished) -> Result<()> {
