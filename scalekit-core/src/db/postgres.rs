@@ -9,10 +9,10 @@ use super::{
     Claim, ClaimId, Claimed, Db, DbConnection, Finished, Migration,
     backend::sealed::Sealed,
     claim::not_claimed,
-    error::is_broken,
+    error::is_gone,
     migrate,
     sql::postgres::{CLAIM, CLAIM_LOOKUP, COMMIT, FINISH, SWEEP_CLAIMS},
-    tx::queue_rollback,
+    tx::{close, queue_rollback, release},
 };
 use crate::{Error, ErrorKind, Position, Result};
 
@@ -22,9 +22,13 @@ impl Sealed for PgConnection {}
 impl Db for Postgres {
     const BEGIN: Option<&'static str> = None;
 
-    fn abandon(mut conn: PoolConnection<Self>, lock: Option<OwnedSemaphorePermit>) {
+    fn abandon(mut conn: PoolConnection<Self>, _: Option<OwnedSemaphorePermit>) {
         queue_rollback(&mut conn);
-        drop((conn, lock));
+        release(conn);
+    }
+
+    fn interrupt(conn: PoolConnection<Self>, _: Option<OwnedSemaphorePermit>) {
+        close(conn);
     }
 }
 

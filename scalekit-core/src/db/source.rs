@@ -107,8 +107,7 @@ impl PoolSource {
                     self.gate.succeeded();
                     return Ok(tx);
                 }
-                Ok(Err((error, mut conn))) => {
-                    conn.close_on_drop();
+                Ok(Err(error)) => {
                     if !is_broken(&error) {
                         return Err(error.into());
                     }
