@@ -51,7 +51,10 @@ async fn a_server_killed_at_any_step_leaves_one_payment_after_the_retry() {
         let expected = if step == Step::AfterCommit { 201 } else { 503 };
         assert_eq!(first, expected, "{step:?}");
         server.restart().await;
-        kit::wait_until(Duration::from_secs(10), || async { app.pay(&key, "go").await.status == 201 }).await;
+        kit::wait_until("the server is back", Duration::from_secs(10), || async {
+            app.pay(&key, "go").await.status == 201
+        })
+        .await;
         let paid: i64 = sqlx::query_scalar("select count(*) from payment").fetch_one(&pool).await.unwrap();
         assert_eq!(paid as usize, round + 1, "{step:?}");
     }
@@ -61,7 +64,9 @@ async fn a_server_killed_at_any_step_leaves_one_payment_after_the_retry() {
 async fn clients_that_trickle_their_bodies_hold_no_connection() {
     let clients = if kit::full() { 1_000 } else { 100 };
     let store = common::postgres(1).await;
-    let app = postgres_app(store.builder(0));
+    // What is asked here is what they hold, not how fast the whole crowd is served.
+    let source = PoolSource::new(store.pool.clone()).with_acquire_timeout(Duration::from_secs(60));
+    let app = postgres_app(Idempotency::builder(source).by_principal());
     let (release, _) = tokio::sync::broadcast::channel::<()>(1);
     let started = Arc::new(tokio::sync::Semaphore::new(0));
     let sent: Vec<_> = (0..clients)

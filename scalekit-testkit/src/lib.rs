@@ -5,12 +5,28 @@
 //! sees the pipe to the test process close, ends the servers and removes the directory. A program that is
 //! missing fails the test with the name of the package to install.
 //!
+//! ```
+//! use scalekit_testkit::{Proxy, Redis};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> redis::RedisResult<()> {
+//! let server = Redis::start().await;
+//! let proxy = Proxy::to(server.addr()).await;
+//! let client = redis::Client::open(format!("redis://{}", proxy.addr()))?;
+//! let mut connection = client.get_multiplexed_async_connection().await?;
+//! proxy.reset();
+//! let _: () = redis::cmd("SET").arg("k").arg("v").query_async(&mut connection).await?;
+//! assert_eq!(proxy.round_trips(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Whatever goes wrong in the kit itself fails the test by a panic that says what to do.
 #![allow(clippy::missing_panics_doc, reason = "the kit reports every failure to the test by a panic")]
 
 mod cancel;
 mod clients;
 mod mode;
+mod nats;
 mod os;
 mod postgres;
 mod program;
@@ -22,10 +38,13 @@ mod wait;
 pub use cancel::drop_at_each_await;
 pub use clients::at_once;
 pub use mode::{evidence, full};
+pub use nats::Nats;
 pub use os::{Port, free_port};
-pub use postgres::{Database, Postgres, PostgresBuilder, PostgresServer, Template};
+pub use postgres::{
+    Database, PgBouncer, PgBouncerBuilder, Postgres, PostgresBuilder, PostgresServer, Template,
+};
 pub use program::{Program, Running};
 pub use proxy::Proxy;
 pub use random::{Rng, seed};
-pub use redis::{Redis, RedisBuilder, RedisServer};
+pub use redis::{Redis, RedisBuilder, RedisCluster, RedisServer};
 pub use wait::wait_until;
