@@ -29,7 +29,7 @@ async fn show(conn: &mut sqlx::PgConnection, setting: &str) -> String {
 
 /// Claims, writes and commits; the id must be free.
 async fn take(source: &PoolSource, claimed: &Claim, body: &str) -> Finished {
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, claimed).await.unwrap(), Claimed::Taken(_)));
     finish(&mut *tx, claimed, &answer(body.as_bytes())).await.unwrap();
     tx.commit().await.unwrap();
@@ -63,7 +63,7 @@ async fn only_the_transaction_that_holds_a_claim_can_finish_it() {
     let source = source(&database.url(), 2);
     let claimed = Claim::new(id("a"));
     let misuse = async |claimed: &Claim| {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         let error = finish(&mut *tx, claimed, &answer(b"forged")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misuse, "{error:?}");
     };
@@ -73,12 +73,12 @@ async fn only_the_transaction_that_holds_a_claim_can_finish_it() {
 
     // A claim that was committed without an answer is not to be given one by somebody else either.
     let bare = Claim::new(id("bare"));
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, &bare).await.unwrap(), Claimed::Taken(_)));
     tx.commit().await.unwrap();
     misuse(&bare).await;
 
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let Claimed::Before(found) = claim(&mut *tx, &claimed).await.unwrap() else { panic!("it was claimed") };
     assert_eq!(found.body.as_deref(), Some(b"first".as_slice()));
     let forged = finish(&mut *tx, &claimed, &answer(b"forged")).await.unwrap_err();
@@ -90,13 +90,13 @@ async fn a_claim_in_a_savepoint_is_finished_outside_of_it() {
     let database = shared().await;
     let source = source(&database.url(), 1);
     let claimed = Claim::new(id("a"));
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let mut inner = tx.begin().await.unwrap();
     assert!(matches!(claim(&mut *inner, &claimed).await.unwrap(), Claimed::Taken(_)));
     inner.commit().await.unwrap();
     finish(&mut *tx, &claimed, &answer(b"done")).await.unwrap();
     tx.commit().await.unwrap();
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Before(_)));
 }
 
@@ -105,12 +105,12 @@ async fn what_was_finished_is_found_by_whoever_comes_later() {
     let database = shared().await;
     let source = source(&database.url(), 1);
     let claimed = Claim::new(id("a")).with_fingerprint(*b"print");
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let Claimed::Taken(operation) = claim(&mut *tx, &claimed).await.unwrap() else { panic!("it is free") };
     finish(&mut *tx, &claimed, &answer(b"body")).await.unwrap();
     let position = tx.commit().await.unwrap();
 
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let Claimed::Before(found) = claim(&mut *tx, &claimed).await.unwrap() else { panic!("it was claimed") };
     assert!(found.position >= position, "a read at this position sees the first one's writes");
     let written = answer(b"body");
@@ -127,14 +127,14 @@ async fn the_short_lock_timeout_of_the_claim_ends_with_it() {
     let claimed = Claim::new(id("a")).with_deadline(Duration::from_millis(7_000));
     let settings = ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"];
 
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_)));
     for setting in settings {
         assert_eq!(show(&mut tx, setting).await, "7s", "{setting} after a claim that was taken");
     }
     tx.commit().await.unwrap();
 
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert_eq!(show(&mut tx, "lock_timeout").await, "0", "the settings end with the transaction");
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Before(_)));
     for setting in settings {
@@ -151,9 +151,9 @@ async fn the_lock_timeout_is_reset_also_where_another_committed_meanwhile() {
     // The claim waits at most 10 ms: the holder commits while it does.
     for round in 0..200 {
         let claimed = Claim::new(id(&round.to_string())).with_deadline(Duration::from_millis(7_000));
-        let mut holder = source.begin().await.unwrap();
+        let mut holder = source.open().await.unwrap();
         assert!(matches!(claim(&mut *holder, &claimed).await.unwrap(), Claimed::Taken(_)));
-        let mut waiter = source.begin().await.unwrap();
+        let mut waiter = source.open().await.unwrap();
         let (waited, committed) = tokio::join!(claim(&mut *waiter, &claimed), async {
             tokio::time::sleep(Duration::from_millis(3)).await;
             holder.commit().await
@@ -175,17 +175,17 @@ async fn a_busy_claim_returns_soon_and_its_connection_with_it() {
     let database = shared().await;
     let source = source(&database.url(), 2);
     let claimed = Claim::new(id("a"));
-    let mut holder = source.begin().await.unwrap();
+    let mut holder = source.open().await.unwrap();
     assert!(matches!(claim(&mut *holder, &claimed).await.unwrap(), Claimed::Taken(_)));
     for _ in 0..5 {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         assert_eq!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Busy);
         let aborted = tx.commit().await.unwrap_err();
         assert_eq!(aborted.kind(), ErrorKind::Aborted);
     }
     drop(holder);
     wait_until("the dropped claim is free", SOON, async || {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_))
     })
     .await;
@@ -208,7 +208,7 @@ async fn of_a_hundred_racers_one_holds_the_id_at_a_time_and_one_commits() {
                 let claimed = Claim::new(id(&format!("race-{round}")));
                 let (mut busy, mut given_up) = (0_u32, 0_u32);
                 let found = loop {
-                    let mut tx = source.begin().await.unwrap();
+                    let mut tx = source.open().await.unwrap();
                     match claim(&mut *tx, &claimed).await.unwrap() {
                         Claimed::Taken(_) => {
                             assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "two hold it at once");
@@ -254,14 +254,14 @@ async fn a_hanging_statement_is_ended_at_the_deadline_and_the_id_is_free_again()
     let database = shared().await;
     let source = source(&database.url(), 1);
     let claimed = Claim::new(id("a")).with_deadline(Duration::from_millis(200));
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_)));
     let hung = sqlx::raw_sql("select pg_sleep(60)").execute(&mut *tx).await.unwrap_err();
     let error = scalekit_core::Error::from(hung);
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     drop(tx);
     let claimed = Claim::new(id("a"));
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_)));
 }
 
@@ -270,11 +270,11 @@ async fn a_holder_that_hangs_between_statements_loses_the_id_at_the_deadline() {
     let database = shared().await;
     let source = source(&database.url(), 2);
     let claimed = Claim::new(id("a")).with_deadline(Duration::from_millis(200));
-    let mut stuck = source.begin().await.unwrap();
+    let mut stuck = source.open().await.unwrap();
     assert!(matches!(claim(&mut *stuck, &claimed).await.unwrap(), Claimed::Taken(_)));
     write(&mut stuck, "lost").await;
     wait_until("the stuck holder's id is free", SOON, async || {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_))
     })
     .await;
@@ -294,7 +294,7 @@ async fn an_id_is_free_again_after_its_retention() {
     let operations = std::sync::Mutex::new(Vec::new());
     let note = |operation| operations.lock().unwrap().push(operation);
     wait_until("the claim expires", SOON, async || {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         match claim(&mut *tx, &again).await.unwrap() {
             Claimed::Taken(operation) => {
                 note(operation);
@@ -312,7 +312,7 @@ async fn an_id_is_free_again_after_its_retention() {
     .await;
     let operations = operations.into_inner().unwrap();
     assert!(operations.last() > operations.first(), "the later operation has the greater id: {operations:?}");
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let Claimed::Before(found) = claim(&mut *tx, &again).await.unwrap() else {
         panic!("it was claimed again")
     };
@@ -328,7 +328,7 @@ async fn claim_and_finish_are_one_round_trip_each() {
     let source = source(&database.url_via(proxy.addr()), 1);
     for round in 0..3 {
         let claimed = Claim::new(id(&round.to_string()));
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         let begun = proxy.round_trips();
         assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_)));
         let taken = proxy.round_trips();
@@ -336,7 +336,7 @@ async fn claim_and_finish_are_one_round_trip_each() {
         let finished = proxy.round_trips();
         tx.commit().await.unwrap();
         let committed = proxy.round_trips();
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         let begun_again = proxy.round_trips();
         assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Before(_)));
         let found = proxy.round_trips();
@@ -352,7 +352,7 @@ async fn claim_and_finish_are_one_round_trip_each() {
 async fn nothing_stays_prepared_behind_a_legacy_pooler() {
     let database = shared().await;
     let source = source(&database.url(), 1).with_pooler(Pooler::Legacy);
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let claimed = Claim::new(id("a")).with_pooler(tx.pooler());
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_)));
     finish(&mut *tx, &claimed, &answer(b"body")).await.unwrap();

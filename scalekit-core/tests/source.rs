@@ -14,7 +14,7 @@ const BOUND: Duration = Duration::from_secs(5);
 
 async fn fails(source: &PoolSource) -> Duration {
     let start = Instant::now();
-    let error = source.begin().await.unwrap_err();
+    let error = source.open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.retry_after().is_some());
     assert!(start.elapsed() < BOUND, "it took {:?}", start.elapsed());
@@ -27,7 +27,7 @@ async fn a_server_that_refuses_connections_is_asked_once_per_probe() {
     let database = database(&server).await;
     let proxy = Proxy::to(server.addr()).await;
     let source = source(&database.url_via(proxy.addr()), 10);
-    drop(source.begin().await.unwrap());
+    drop(source.open().await.unwrap());
     server.kill().await;
     fails(&source).await;
     assert!(source.is_down());
@@ -42,7 +42,7 @@ async fn a_server_that_refuses_connections_is_asked_once_per_probe() {
     assert!(tried <= 2 * probes, "{tried} connections in {:?}", start.elapsed());
     server.restart().await;
     let restarted = Instant::now();
-    wait_until("transactions begin again", SOON, async || source.begin().await.is_ok()).await;
+    wait_until("transactions begin again", SOON, async || source.open().await.is_ok()).await;
     let recovered = restarted.elapsed();
     assert!(!source.is_down());
     let line = format!(
@@ -61,7 +61,7 @@ async fn a_restart_is_survived_by_all_waiting_requests_and_every_stale_connectio
     // Ten idle connections that the restart breaks.
     let held = at_once(10, |_| {
         let source = source.clone();
-        async move { source.begin().await.unwrap() }
+        async move { source.open().await.unwrap() }
     })
     .await;
     drop(held);
@@ -69,11 +69,11 @@ async fn a_restart_is_survived_by_all_waiting_requests_and_every_stale_connectio
     server.restart().await;
     let begun = at_once(10, |_| {
         let source = source.clone();
-        async move { source.begin().await.map(drop).map_err(|error| error.kind()) }
+        async move { source.open().await.map(drop).map_err(|error| error.kind()) }
     })
     .await;
     assert!(begun.iter().all(|outcome| matches!(outcome, Ok(()) | Err(ErrorKind::Unavailable))), "{begun:?}");
-    wait_until("transactions begin again", SOON, async || source.begin().await.is_ok()).await;
+    wait_until("transactions begin again", SOON, async || source.open().await.is_ok()).await;
     wait_no_transaction(&pool(&database.url(), 1)).await;
 }
 
@@ -82,7 +82,7 @@ async fn a_server_that_hangs_costs_a_bounded_time_and_then_none() {
     let server = Postgres::start().await;
     let database = database(&server).await;
     let source = source(&database.url(), 2);
-    drop(source.begin().await.unwrap());
+    drop(source.open().await.unwrap());
     wait_until("it is released", SOON, async || source.pool().num_idle() == 1).await;
     server.pause().await;
     let mut waits = Vec::new();
@@ -93,7 +93,7 @@ async fn a_server_that_hangs_costs_a_bounded_time_and_then_none() {
     let at_once = fails(&source).await;
     assert!(at_once < waits[0], "{at_once:?} after {waits:?}");
     server.resume();
-    wait_until("transactions begin again", SOON, async || source.begin().await.is_ok()).await;
+    wait_until("transactions begin again", SOON, async || source.open().await.is_ok()).await;
     // The BEGINs that were given up on are not open in some connection of the pool.
     wait_no_transaction(&pool(&database.url(), 1)).await;
     let line = format!("hung: given up after {waits:?}, then after {at_once:?}");
@@ -113,13 +113,13 @@ async fn a_begin_that_is_dropped_anywhere_leaves_no_transaction_behind() {
     proxy.set_delay(Duration::from_millis(2));
     let source = source(&database.url_via(proxy.addr()), 1);
     for idle in [false, true] {
-        let begin = || async { source.begin().await.map(drop).unwrap() };
+        let begin = || async { source.open().await.map(drop).unwrap() };
         let points = drop_at_each_await(begin, async |_| {
             wait_no_transaction(&plain).await;
             if !idle {
                 source.pool().acquire().await.unwrap().close_on_drop();
             }
-            let mut tx = source.begin().await.unwrap();
+            let mut tx = source.open().await.unwrap();
             write(&mut tx, "lost").await;
             drop(tx);
             wait_no_transaction(&plain).await;
@@ -135,13 +135,13 @@ async fn a_begin_that_is_dropped_anywhere_leaves_no_transaction_behind() {
 async fn a_full_pool_is_not_a_server_that_is_down() {
     let database = shared().await;
     let source = source(&database.url(), 1).with_acquire_timeout(Duration::from_millis(100));
-    let held = source.begin().await.unwrap();
+    let held = source.open().await.unwrap();
     for _ in 0..5 {
         fails(&source).await;
     }
     assert!(!source.is_down());
     drop(held);
-    source.begin().await.unwrap().commit().await.unwrap();
+    source.open().await.unwrap().commit().await.unwrap();
 }
 
 #[tokio::test]
@@ -157,5 +157,5 @@ async fn a_server_with_too_many_clients_is_unavailable() {
     fails(&source).await;
     drop(held);
     other.close().await;
-    wait_until("transactions begin again", SOON, async || source.begin().await.is_ok()).await;
+    wait_until("transactions begin again", SOON, async || source.open().await.is_ok()).await;
 }

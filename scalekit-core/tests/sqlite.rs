@@ -89,7 +89,7 @@ async fn next_writer_is_not_locked_out(file: &File, lock: &FileLock) {
     let impatient = SqliteConnectOptions::new().filename(&file.path).busy_timeout(Duration::ZERO);
     let pool = SqlitePool::connect_lazy_with(impatient);
     let next = SqliteSource::new(pool.clone(), lock.clone());
-    let mut tx = next.begin().await.unwrap();
+    let mut tx = next.open().await.unwrap();
     write(&mut tx, "next").await;
     tx.commit().await.unwrap();
     pool.close().await;
@@ -100,7 +100,7 @@ async fn a_dropped_transaction_has_rolled_back_before_the_next_begins() {
     let (file, lock) = (File::new().await, FileLock::default());
     let source = file.source(2, &lock);
     for _ in 0..50 {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         write(&mut tx, "lost").await;
         let (_, ()) = tokio::join!(next_writer_is_not_locked_out(&file, &lock), async { drop(tx) });
     }
@@ -116,7 +116,7 @@ async fn a_transaction_whose_runtime_is_shut_down_has_rolled_back_before_the_nex
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
-            let mut tx = source.begin().await.unwrap();
+            let mut tx = source.open().await.unwrap();
             write(&mut tx, "lost").await;
             began.send(()).unwrap();
             std::future::pending::<()>().await;
@@ -141,7 +141,7 @@ async fn a_begin_or_commit_that_is_dropped_anywhere_locks_nobody_out() {
         let body = round.fetch_add(1, Ordering::SeqCst).to_string();
         let source = &source;
         async move {
-            let mut tx = source.begin().await.unwrap();
+            let mut tx = source.open().await.unwrap();
             write(&mut tx, &body).await;
             write(&mut tx, &body).await;
             tx.commit().await.unwrap();
@@ -171,7 +171,7 @@ async fn writers_of_three_pools_on_one_file_are_never_locked_out() {
             let (mut committed, mut slowest) = (0, Duration::ZERO);
             for _ in 0..each {
                 let start = std::time::Instant::now();
-                let mut tx = source.begin().await.unwrap();
+                let mut tx = source.open().await.unwrap();
                 slowest = slowest.max(start.elapsed());
                 write(&mut tx, &writer.to_string()).await;
                 if rng.one_in(4) {
@@ -199,7 +199,7 @@ async fn writers_of_three_pools_on_one_file_are_never_locked_out() {
 async fn begin_on_a_transaction_is_a_savepoint() {
     let (file, lock) = (File::new().await, FileLock::default());
     let source = file.source(1, &lock);
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     write(&mut tx, "outer").await;
     let inner = tx.begin().await.unwrap();
     inner.rollback().await.unwrap();
@@ -216,20 +216,20 @@ async fn an_id_is_claimed_once_and_finished_once_by_its_holder() {
     let source = file.source(1, &lock);
     let claimed = Claim::new(ClaimId::new("test", [b"a".as_slice()])).with_fingerprint(*b"print");
 
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let error = finish(&mut *tx, &claimed, &answer()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misuse);
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_)));
     drop(tx);
 
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let Claimed::Taken(operation) = claim(&mut *tx, &claimed).await.unwrap() else {
         panic!("the drop freed it")
     };
     finish(&mut *tx, &claimed, &answer()).await.unwrap();
     tx.commit().await.unwrap();
 
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let found = claim(&mut *tx, &claimed).await.unwrap();
     assert_eq!(
         found,
@@ -250,12 +250,12 @@ async fn an_id_is_free_again_after_its_retention() {
     let source = file.source(1, &lock);
     let claimed =
         Claim::new(ClaimId::new("test", [b"a".as_slice()])).with_retention(Duration::from_millis(200));
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, &claimed).await.unwrap(), Claimed::Taken(_)));
     finish(&mut *tx, &claimed, &answer()).await.unwrap();
     tx.commit().await.unwrap();
     wait_until("the claim expires", Duration::from_secs(20), async || {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         match claim(&mut *tx, &claimed).await.unwrap() {
             Claimed::Taken(_) => true,
             Claimed::Before(found) => {

@@ -30,14 +30,14 @@ async fn a_swallowed_error_is_never_reported_as_committed() {
         "savepoint s; select 1 / 0",
     ];
     for sql in broken {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         let before = pid(&mut tx).await;
         write(&mut tx, "lost").await;
         let _swallowed = sqlx::raw_sql(sql).execute(&mut *tx).await.unwrap_err();
         let error = tx.commit().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Aborted, "{sql}: {error:?}");
         assert_eq!(notes(source.pool()).await, [""; 0], "{sql}");
-        let mut next = source.begin().await.unwrap();
+        let mut next = source.open().await.unwrap();
         assert_eq!(pid(&mut next).await, before, "the connection is reused after {sql}");
     }
 }
@@ -48,7 +48,7 @@ async fn a_deferred_constraint_that_fails_at_commit_is_not_reported_as_committed
     let source = source(&database.url(), 1);
     let unique = "create table once (n int unique deferrable initially deferred)";
     sqlx::raw_sql(unique).execute(source.pool()).await.unwrap();
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     sqlx::raw_sql("insert into once values (1); insert into once values (1)")
         .execute(&mut *tx)
         .await
@@ -58,7 +58,7 @@ async fn a_deferred_constraint_that_fails_at_commit_is_not_reported_as_committed
     let left: i64 = sqlx::query_scalar("select count(*) from once").fetch_one(source.pool()).await.unwrap();
     assert_eq!(left, 0);
     // The connection came back clean.
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     write(&mut tx, "kept").await;
     tx.commit().await.unwrap();
     assert_eq!(notes(source.pool()).await, ["kept"]);
@@ -68,7 +68,7 @@ async fn a_deferred_constraint_that_fails_at_commit_is_not_reported_as_committed
 async fn begin_on_a_transaction_is_a_savepoint() {
     let database = shared().await;
     let source = source(&database.url(), 1);
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     write(&mut tx, "outer").await;
 
     let mut inner = tx.begin().await.unwrap();
@@ -97,7 +97,7 @@ async fn a_dropped_transaction_is_rolled_back_and_its_connection_reused() {
     let source = source(&database.url(), 1);
     let mut first = None;
     for round in 0..20 {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         let now = pid(&mut tx).await;
         assert_eq!(*first.get_or_insert(now), now);
         write(&mut tx, "lost").await;
@@ -111,10 +111,10 @@ async fn a_dropped_transaction_is_rolled_back_and_its_connection_reused() {
         drop(tx);
     }
     assert_eq!(notes(source.pool()).await, [""; 0]);
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     write(&mut tx, "lost").await;
     tx.rollback().await.unwrap();
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert_eq!(Some(pid(&mut tx).await), first);
     drop(tx);
     assert_eq!(notes(source.pool()).await, [""; 0]);
@@ -124,11 +124,11 @@ async fn a_dropped_transaction_is_rolled_back_and_its_connection_reused() {
 async fn a_closed_transaction_is_rolled_back_and_its_connection_is_not_reused() {
     let database = shared().await;
     let source = source(&database.url(), 1);
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let before = pid(&mut tx).await;
     write(&mut tx, "lost").await;
     tx.close();
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     assert_ne!(pid(&mut tx).await, before);
     drop(tx);
     wait_no_transaction(&pool(&database.url(), 1)).await;
@@ -142,7 +142,7 @@ async fn the_position_is_at_or_after_the_commit() {
     for synchronous in ["on", "off"] {
         let mut last = Position::ORIGIN;
         for _ in 0..20 {
-            let mut tx = source.begin().await.unwrap();
+            let mut tx = source.open().await.unwrap();
             if synchronous == "off" {
                 sqlx::raw_sql("set local synchronous_commit = off").execute(&mut *tx).await.unwrap();
             }
@@ -169,7 +169,7 @@ async fn begin_and_commit_are_one_round_trip_each() {
         let released = async || source.pool().num_idle() == 1 || source.pool().size() == 0;
         wait_until("the connection is released", SOON, released).await;
         let before = proxy.round_trips();
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         let begun = proxy.round_trips();
         write(&mut tx, "kept").await;
         let written = proxy.round_trips();
@@ -187,7 +187,7 @@ async fn the_server_log_has_no_warning() {
     let database = database(&server).await;
     let source = source(&database.url(), 3);
     for round in 0..30 {
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         write(&mut tx, "n").await;
         match round % 4 {
             0 => drop(tx),
@@ -196,7 +196,7 @@ async fn the_server_log_has_no_warning() {
             _ => drop(tx.commit().await.unwrap()),
         }
     }
-    drop_at_each_await(|| async { source.begin().await.unwrap().commit().await }, async |_| {}).await;
+    drop_at_each_await(|| async { source.open().await.unwrap().commit().await }, async |_| {}).await;
     wait_no_transaction(&pool(&database.url(), 1)).await;
     let log = server.log_tail();
     assert!(!log.contains("WARNING") && !log.contains("ERROR"), "{log}");
@@ -215,7 +215,7 @@ async fn a_commit_that_is_dropped_anywhere_leaves_all_or_nothing_and_a_clean_poo
         let body = format!("{:04}", round.fetch_add(1, Ordering::SeqCst));
         let source = &source;
         async move {
-            let mut tx = source.begin().await.unwrap();
+            let mut tx = source.open().await.unwrap();
             write(&mut tx, &body).await;
             write(&mut tx, &body).await;
             tx.commit().await.unwrap();
@@ -223,7 +223,7 @@ async fn a_commit_that_is_dropped_anywhere_leaves_all_or_nothing_and_a_clean_poo
     };
     let points = drop_at_each_await(write_two, async |point| {
         // The only connection is in no transaction: what this one writes is there when it has committed.
-        let mut tx = source.begin().await.unwrap();
+        let mut tx = source.open().await.unwrap();
         write(&mut tx, "after").await;
         tx.commit().await.unwrap();
         wait_no_transaction(&plain).await;
@@ -283,7 +283,7 @@ async fn write_until_killed(source: PoolSource, writer: u32) -> Vec<(String, Res
     let mut told = Vec::new();
     for number in 0.. {
         let body = format!("{writer}-{number}");
-        let Ok(mut tx) = source.begin().await else { break };
+        let Ok(mut tx) = source.open().await else { break };
         let insert = sqlx::query("insert into note (body) values ($1)").bind(&body).execute(&mut *tx).await;
         if let Err(error) = insert {
             let kind = scalekit_core::Error::from(error).kind();
@@ -305,7 +305,7 @@ async fn a_commit_without_an_answer_is_unknown_and_its_connection_is_closed() {
     let database = shared().await;
     let proxy = Proxy::to(Postgres::shared().await.addr()).await;
     let source = source(&database.url_via(proxy.addr()), 1);
-    let mut tx = source.begin().await.unwrap();
+    let mut tx = source.open().await.unwrap();
     let before = pid(&mut tx).await;
     write(&mut tx, "perhaps").await;
     proxy.blackhole().await;
@@ -313,7 +313,7 @@ async fn a_commit_without_an_answer_is_unknown_and_its_connection_is_closed() {
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
     assert!(error.is_transient());
     proxy.heal().await;
-    wait_until("a transaction begins again", SOON, async || source.begin().await.is_ok()).await;
-    let mut tx = source.begin().await.unwrap();
+    wait_until("a transaction begins again", SOON, async || source.open().await.is_ok()).await;
+    let mut tx = source.open().await.unwrap();
     assert_ne!(pid(&mut tx).await, before);
 }
