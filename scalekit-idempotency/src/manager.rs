@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, request::Parts};
 use scalekit_core::{
     Error, OperationId, Participants, Principal,
     db::{Claim, ClaimId, Db, Tx, claim},
-    http::{Around, AroundLayer, Problem, Request, Response},
+    http::{Around, AroundLayer, Place, Problem, Request, Response},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -154,6 +154,7 @@ impl<D: Db> Around for Idempotency<D> {
 
 impl<D: Db> Shared<D> {
     async fn read(&self, parts: &mut Parts, body: Body) -> Result<(Keyed, bytes::Bytes), Problem> {
+        Place::Idempotency.enter(&mut parts.extensions)?;
         let key = Key::of(&parts.headers)?;
         let who = (self.config.who)(parts)
             .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Sign in first"))?;

@@ -8,14 +8,24 @@
 //! Whatever goes wrong in the kit itself fails the test by a panic that says what to do.
 #![allow(clippy::missing_panics_doc, reason = "the kit reports every failure to the test by a panic")]
 
+mod cancel;
 mod clients;
+mod mode;
 mod os;
 mod postgres;
+mod program;
+mod proxy;
 mod random;
 mod redis;
+mod wait;
 
+pub use cancel::drop_at_each_await;
 pub use clients::at_once;
+pub use mode::{evidence, full};
 pub use os::{Port, free_port};
 pub use postgres::{Database, Postgres, PostgresBuilder, PostgresServer, Template};
+pub use program::{Program, Running};
+pub use proxy::Proxy;
 pub use random::{Rng, seed};
 pub use redis::{Redis, RedisBuilder, RedisServer};
+pub use wait::wait_until;

@@ -1,4 +1,5 @@
 //! Private Postgres servers start ready, survive what tests do to them, and hand out databases.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::time::Duration;
 
 use scalekit_testkit::{Postgres, at_once};

@@ -1,4 +1,5 @@
 //! Private Redis servers start ready, survive what tests do to them, and show what they hold.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::{process::Command, time::Duration};
 
 use redis::{AsyncCommands, RedisError, aio::MultiplexedConnection};

@@ -47,5 +47,8 @@ pub trait DbConnection: sqlx::Connection<Database = Self::Db> + sealed::Sealed +
     fn finish(&mut self, claim: &Claim, finished: &Finished) -> impl Future<Output = Result<()>> + Send;
 
     #[doc(hidden)]
+    fn sweep_claims(&mut self, limit: i64) -> impl Future<Output = Result<u64>> + Send;
+
+    #[doc(hidden)]
     fn migrate(&mut self, migrations: &[Migration]) -> impl Future<Output = Result<()>> + Send;
 }

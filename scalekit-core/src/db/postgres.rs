@@ -11,7 +11,7 @@ use super::{
     claim::not_claimed,
     error::is_broken,
     migrate,
-    sql::postgres::{CLAIM, CLAIM_LOOKUP, COMMIT, FINISH},
+    sql::postgres::{CLAIM, CLAIM_LOOKUP, COMMIT, FINISH, SWEEP_CLAIMS},
     tx::queue_rollback,
 };
 use crate::{Error, ErrorKind, Position, Result};
@@ -99,6 +99,10 @@ impl DbConnection for PgConnection {
             .execute(self)
             .await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(not_claimed()) }
+    }
+
+    async fn sweep_claims(&mut self, limit: i64) -> Result<u64> {
+        Ok(sqlx::query(SWEEP_CLAIMS).bind(limit).persistent(false).execute(self).await?.rows_affected())
     }
 
     async fn migrate(&mut self, migrations: &[Migration]) -> Result<()> {

@@ -1,10 +1,13 @@
 //! Where transactions come from.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{Connection, PgConnection, PgPool, pool::PoolConnection};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{Db, Pooler, Postgres, Tx, error::is_broken};
 use crate::{Error, ErrorKind, Gate, Principal, Result};
@@ -50,6 +53,7 @@ pub trait TxSource<D: Db = Postgres>: Send + Sync + 'static {
 pub struct PoolSource {
     pool: PgPool,
     gate: Arc<Gate>,
+    probing: Arc<Semaphore>,
     pooler: Pooler,
     within: Duration,
 }
@@ -58,7 +62,8 @@ impl PoolSource {
     /// Transactions from this pool.
     pub fn new(pool: PgPool) -> Self {
         let gate = Arc::new(Gate::new("the database is down"));
-        Self { pool, gate, pooler: Pooler::Direct, within: ACQUIRE_WITHIN }
+        let probing = Arc::new(Semaphore::new(1));
+        Self { pool, gate, probing, pooler: Pooler::Direct, within: ACQUIRE_WITHIN }
     }
 
     /// What stands between the pool and Postgres.
@@ -119,15 +124,17 @@ impl PoolSource {
     }
 
     async fn acquire(&self, deadline: Instant) -> Result<PoolConnection<Postgres>> {
+        let mut acquired = pin!(self.pool.acquire());
         // The pool retries a refused connection until its own time-out; asking the server once tells sooner.
-        if self.pool.num_idle() == 0 && self.pool.size() < self.pool.options().get_max_connections() {
-            let first = timeout(self.within / 10, self.pool.acquire()).await;
-            match first {
-                Ok(acquired) => return Ok(acquired?),
-                Err(_) => self.probe(deadline).await?,
-            }
+        if let Ok(acquired) = timeout(self.within / 10, &mut acquired).await {
+            return Ok(acquired?);
         }
-        match timeout_at(deadline, self.pool.acquire()).await {
+        let connecting =
+            self.pool.num_idle() == 0 && self.pool.size() < self.pool.options().get_max_connections();
+        if let (true, Ok(_only_one)) = (connecting, self.probing.try_acquire()) {
+            self.probe(deadline).await?;
+        }
+        match timeout_at(deadline, acquired).await {
             Ok(acquired) => Ok(acquired?),
             Err(_) => Err(late("no database connection became free in time")),
         }

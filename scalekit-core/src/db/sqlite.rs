@@ -14,7 +14,7 @@ use super::{
     backend::sealed::Sealed,
     claim::not_claimed,
     migrate,
-    sql::sqlite::{CLAIM, CLAIM_LOOKUP, FINISH},
+    sql::sqlite::{CLAIM, CLAIM_LOOKUP, FINISH, SWEEP_CLAIMS},
     tx::queue_rollback,
 };
 use crate::{Error, ErrorKind, Position, Principal, Result};
@@ -135,6 +135,10 @@ impl DbConnection for SqliteConnection {
             .execute(self)
             .await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(not_claimed()) }
+    }
+
+    async fn sweep_claims(&mut self, limit: i64) -> Result<u64> {
+        Ok(sqlx::query(SWEEP_CLAIMS).bind(limit).persistent(false).execute(self).await?.rows_affected())
     }
 
     async fn migrate(&mut self, migrations: &[Migration]) -> Result<()> {

@@ -3,9 +3,11 @@
 
 mod around;
 mod operation;
+mod place;
 mod principal;
 mod problem;
 
 pub use around::{Around, AroundLayer, AroundService, Request, Response};
+pub use place::Place;
 pub use principal::{Authenticate, RequirePrincipal, principal_layer};
 pub use problem::Problem;

@@ -88,6 +88,6 @@ impl PostgresBuilder {
             piped: false,
         };
         let ready = "database system is ready to accept connections";
-        PostgresServer::new(Server::start("postgres", spawn, ready, dir, port).await)
+        PostgresServer::new(Server::start("postgres", spawn, ready, dir, port).await, data)
     }
 }

@@ -20,6 +20,16 @@ pub(super) fn new_cluster(dir: &Path) -> (PathBuf, PathBuf) {
     (postgres, data)
 }
 
+/// Frees the System V segment that a postmaster leaves when it is killed; it may never be started again.
+pub(super) fn remove_shared_memory(data: &Path) {
+    let pid_file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    // Line 7 is the key and the id of the segment.
+    if let Some(id) = pid_file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+        let silent = || Stdio::null();
+        let _ = Command::new("ipcrm").args(["-m", id]).stdout(silent()).stderr(silent()).status();
+    }
+}
+
 /// The template of this Postgres version; whoever holds the lock makes it, the others wait.
 fn template(postgres: &Path) -> PathBuf {
     let home = root().join("postgres");

@@ -1,6 +1,7 @@
 //! A running private Postgres server: its databases, and what can be done to it.
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,6 +18,7 @@ use crate::os::Server;
 /// files; a failing test shows its log.
 pub struct PostgresServer {
     server: Arc<Server>,
+    data: PathBuf,
     next: AtomicUsize,
     /// Name to (SQL, database name) of every template.
     templates: Mutex<HashMap<String, (String, String)>>,
@@ -29,8 +31,8 @@ impl std::fmt::Debug for PostgresServer {
 }
 
 impl PostgresServer {
-    pub(super) fn new(server: Server) -> Self {
-        Self { server: Arc::new(server), next: AtomicUsize::new(0), templates: Mutex::default() }
+    pub(super) fn new(server: Server, data: PathBuf) -> Self {
+        Self { server: Arc::new(server), data, next: AtomicUsize::new(0), templates: Mutex::default() }
     }
 
     /// The URL of its database `postgres`.
@@ -43,6 +45,12 @@ impl PostgresServer {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.server.port()
+    }
+
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn addr(&self) -> std::net::SocketAddr {
+        (std::net::Ipv4Addr::LOCALHOST, self.port()).into()
     }
 
     /// The process id of the postmaster (another one after a restart).
@@ -82,6 +90,7 @@ impl PostgresServer {
     /// SIGKILL to every process of the server; returns when none is left. Connections are refused from then on.
     pub async fn kill(&self) {
         self.server.kill().await;
+        super::cluster::remove_shared_memory(&self.data);
     }
 
     /// SIGQUIT, the immediate shutdown: clients are cut off, and the next start recovers from the log.

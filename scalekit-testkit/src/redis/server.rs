@@ -53,6 +53,12 @@ impl RedisServer {
         self.server.port()
     }
 
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn addr(&self) -> std::net::SocketAddr {
+        (std::net::Ipv4Addr::LOCALHOST, self.port()).into()
+    }
+
     /// Its process id (another one after a restart).
     #[must_use]
     pub fn pid(&self) -> u32 {
