@@ -7,24 +7,33 @@
 //! | [`AfterCommit`] | | what must follow a commit in another store |
 //! | [`Worker`] | | background work that stops when told |
 //! | [`Gate`] | | fail fast while a store is down |
+//! | [`KeyRing`] | | the keys that several processes share |
+//! | [`hash_tag`] | | Redis keys that share a slot |
+//! | [`redis`] | `redis` | the Redis handle and typed scripts |
 
 mod after_commit;
 mod clock;
 mod error;
 mod gate;
+mod hash_tag;
 mod position;
 mod principal;
+mod ring;
 mod worker;
 
 #[cfg(feature = "postgres")]
 pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use after_commit::{AfterCommit, OperationId, Participants};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use gate::Gate;
+pub use hash_tag::{hash_tag, slot};
 pub use position::Position;
 pub use principal::Principal;
+pub use ring::KeyRing;
 pub use worker::{Worker, Workers};

@@ -1,0 +1,18 @@
+//! One handle to Redis: bounded in time, failing fast while the server is down, back by itself.
+//!
+//! Commands and reply types are those of the `redis` crate, re-exported here so that a caller needs no
+//! dependency of its own on the same version of it.
+
+mod classify;
+mod config;
+mod dedicated;
+mod handle;
+mod link;
+mod script;
+
+pub use ::redis::{Cmd, FromRedisValue, Pipeline, ToRedisArgs, Value, cmd, pipe};
+
+pub use config::RedisConfig;
+pub use dedicated::Dedicated;
+pub use handle::Redis;
+pub use script::{Call, Script};
