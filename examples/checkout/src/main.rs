@@ -1,10 +1,15 @@
 //! The checkout example: a small shop that runs on one machine or on many without a change.
 
+mod app;
+mod catalog;
 mod console;
+mod db;
+mod pages;
 mod payments;
 mod problems;
 mod service;
 mod settings;
+mod shared;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,8 @@ use crate::catalog::PRODUCTS;
 
 /// The storefront.
 pub(crate) fn shop() -> String {
-    page(include_str!("pages/shop.html"), include_str!("pages/shop.js")).replace("<!--products-->", &products())
+    page(include_str!("pages/shop.html"), include_str!("pages/shop.js"))
+        .replace("<!--products-->", &products())
 }
 
 /// The operations page; it asks for its data itself.

@@ -100,3 +100,6 @@ impl Failure {
         Self { message, configuration: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,8 @@ use std::{
 
 use clap::{Parser, error::ErrorKind};
 use reqwest::Url;
+use scalekit::KeyRing;
 
-pub(crate) use key_ring::RingKey;
 pub(crate) use shard::ShardSpec;
 pub(crate) use urls::Events;
 
@@ -90,8 +90,8 @@ pub(crate) struct Settings {
     pub(crate) payments: Option<Url>,
     pub(crate) pool_max: u32,
     pub(crate) processes: u32,
-    /// Empty stands for a key made for this process.
-    pub(crate) key_ring: Vec<RingKey>,
+    /// `None` stands for a key made for this process.
+    pub(crate) key_ring: Option<KeyRing>,
 }
 
 /// Why there are no settings.
@@ -133,7 +133,7 @@ impl Settings {
             payments: arguments.payments.as_deref().map(urls::payments).transpose()?,
             pool_max: arguments.pool_max,
             processes: arguments.processes.unwrap_or_else(|| FLEET.div_ceil(arguments.pods)),
-            key_ring: arguments.key_ring.as_deref().map(key_ring::read).transpose()?.unwrap_or_default(),
+            key_ring: arguments.key_ring.as_deref().map(key_ring::read).transpose()?,
         };
         Ok(settings)
     }

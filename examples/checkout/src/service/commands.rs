@@ -64,7 +64,9 @@ async fn carry_out(pods: &Arc<Pods>, line: &str) -> String {
 
 fn parse(line: &str) -> Option<Command> {
     let mut words = line.split_whitespace();
-    let (verb, number, None) = (words.next()?, words.next()?.parse().ok()?, words.next()) else { return None };
+    let (verb, number, None) = (words.next()?, words.next()?.parse().ok()?, words.next()) else {
+        return None;
+    };
     match verb {
         "stop" => Some(Command::Stop(number)),
         "kill" => Some(Command::Kill(number)),

@@ -174,8 +174,13 @@ impl Pods {
             let Place::Down = place else { return Err(Refusal(format!("pod {number} runs already"))) };
             *place = Place::Busy(running.clone());
         }
-        let launch =
-            Launch { number, start: Arc::clone(&self.start), jobs: received, kill: running.kill.clone(), ready };
+        let launch = Launch {
+            number,
+            start: Arc::clone(&self.start),
+            jobs: received,
+            kill: running.kill.clone(),
+            ready,
+        };
         let (pods, ended) = (Arc::clone(self), running.ended.clone());
         let spawned = pod::spawn(launch, move || {
             if let Ok(place) = pods.lock().at(number) {

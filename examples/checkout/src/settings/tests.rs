@@ -29,7 +29,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((settings.pods, settings.pool_max, settings.processes), (1, 10, 4));
     assert_eq!(settings.events, Events::Memory);
     assert!(settings.public_url.is_none() && settings.payments.is_none());
-    assert!(settings.redis.is_empty() && settings.key_ring.is_empty());
+    assert!(settings.redis.is_empty() && settings.key_ring.is_none());
 }
 
 #[test]
@@ -118,8 +118,16 @@ fn help_names_every_option() {
         panic!("--help is not help")
     };
     for option in [
-        "--listen", "--public-url", "--pods", "--redis", "--shard", "--events", "--payments", "--pool-max",
-        "--processes", "--key-ring",
+        "--listen",
+        "--public-url",
+        "--pods",
+        "--redis",
+        "--shard",
+        "--events",
+        "--payments",
+        "--pool-max",
+        "--processes",
+        "--key-ring",
     ] {
         assert!(text.contains(option), "{option} is missing in\n{text}");
     }
