@@ -7,6 +7,7 @@
 //! | [`AfterCommit`] | | what must follow a commit in another store |
 //! | [`Worker`] | | background work that stops when told |
 //! | [`Gate`] | | fail fast while a store is down |
+//! | [`skh1`] | | where a key belongs: bytes, hash, slot |
 //! | [`KeyRing`] | | the keys that several processes share |
 //! | [`hash_tag`] | | Redis keys that share a slot |
 //! | [`redis`] | `redis` | the Redis handle and typed scripts |
@@ -25,6 +26,9 @@ mod worker;
 pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "slo")]
+pub mod slo;
+pub mod skh1;
 #[cfg(feature = "redis")]
 pub mod redis;
 

@@ -117,7 +117,10 @@ async fn a_lost_apply_leaves_the_answer_and_is_made_good_in_the_background() {
     let app = postgres_app(store.builder(0));
     let notes = Arc::new(Notes { failures: AtomicU32::new(2), ..Notes::default() });
     assert_eq!(send(&app, &notes, "k", "go").await, 201);
-    wait_until(Duration::from_secs(10), || async { notes.applied.lock().unwrap().len() == 1 }).await;
+    wait_until("the background has applied it", Duration::from_secs(10), || async {
+        notes.applied.lock().unwrap().len() == 1
+    })
+    .await;
     assert!(app.idempotency.drain(Duration::from_secs(5)).await);
     assert_eq!(notes.take(), ["enlist", "record", "apply", "apply", "apply"]);
 }
@@ -132,8 +135,10 @@ async fn one_that_waited_and_then_executes_reads_again_first() {
         let slow = postgres_app(store.builder(0).with_deadline(Duration::from_millis(150)));
         let key = format!("k{}", app.ran.load(Ordering::SeqCst));
         let (hung, next) = tokio::join!(send(&slow, &first, &key, "hang"), async {
-            wait_until(Duration::from_secs(5), || async { first.calls.lock().unwrap().contains(&"enlist") })
-                .await;
+            wait_until("the first holds the key", Duration::from_secs(5), || async {
+                first.calls.lock().unwrap().contains(&"enlist")
+            })
+            .await;
             send(app, &second, &key, "go").await
         });
         assert_eq!((hung, next), (503, 201));

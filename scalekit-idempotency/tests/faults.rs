@@ -51,7 +51,10 @@ async fn a_server_killed_at_any_step_leaves_one_payment_after_the_retry() {
         let expected = if step == Step::AfterCommit { 201 } else { 503 };
         assert_eq!(first, expected, "{step:?}");
         server.restart().await;
-        kit::wait_until(Duration::from_secs(10), || async { app.pay(&key, "go").await.status == 201 }).await;
+        kit::wait_until("the server is back", Duration::from_secs(10), || async {
+            app.pay(&key, "go").await.status == 201
+        })
+        .await;
         let paid: i64 = sqlx::query_scalar("select count(*) from payment").fetch_one(&pool).await.unwrap();
         assert_eq!(paid as usize, round + 1, "{step:?}");
     }

@@ -178,9 +178,8 @@ macro_rules! suite {
                 );
                 assert_eq!(app.pay("k", "go").await.body, "paid 1");
                 assert_eq!(app.pay("k", "go").await.body, "paid 1");
-                while app.pay("k", "go").await.body != "paid 2" {
-                    tokio::task::yield_now().await;
-                }
+                let again = || async { app.pay("k", "go").await.body == "paid 2" };
+                scalekit_testkit::wait_until("the retention is over", Duration::from_secs(5), again).await;
             }
 
             #[tokio::test]

@@ -4,7 +4,8 @@ use std::{
     path::{Path, PathBuf},
     process::{ChildStdin, ChildStdout, ExitStatus},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
@@ -78,8 +79,8 @@ impl Program {
         let (process, pipes) = Process::start(&spawn);
         let (stdin, stdout) = pipes.unwrap_or_else(|| panic!("{name} was started without pipes"));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let lines = read_lines(stdout, Arc::clone(&seen));
-        Running { name, process, stdin: Some(stdin), lines, seen, log }
+        let (lines, reader) = read_lines(stdout, Arc::clone(&seen));
+        Running { name, process, stdin: Some(stdin), lines, seen, reader, log }
     }
 }
 
@@ -90,6 +91,7 @@ pub struct Running {
     stdin: Option<ChildStdin>,
     lines: mpsc::UnboundedReceiver<String>,
     seen: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
     log: PathBuf,
 }
 
@@ -144,10 +146,16 @@ impl Running {
         self.stdin = None;
     }
 
-    /// Waits until it has ended by itself; panics after 30 s.
+    /// Waits until it has ended by itself and its output has been read; panics after 30 s.
     pub async fn wait_exit(&self) -> ExitStatus {
         let ended = self.process.wait(LIMIT).await;
-        ended.unwrap_or_else(|| panic!("{} has not ended in {LIMIT:?}", self.name))
+        let status = ended.unwrap_or_else(|| panic!("{} has not ended in {LIMIT:?}", self.name));
+        // The pipe stays open if the program has left a child that holds it: then there is no end to wait for.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while !self.reader.is_finished() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        status
     }
 
     /// Its exit status, if it has ended.
@@ -199,17 +207,21 @@ impl Drop for Running {
     }
 }
 
-fn read_lines(out: ChildStdout, seen: Arc<Mutex<Vec<String>>>) -> mpsc::UnboundedReceiver<String> {
+/// The lines as they come, and the thread that reads them until the pipe closes.
+fn read_lines(
+    out: ChildStdout,
+    seen: Arc<Mutex<Vec<String>>>,
+) -> (mpsc::UnboundedReceiver<String>, JoinHandle<()>) {
     let (sender, lines) = mpsc::unbounded_channel();
     // A thread and not a task: the pipe is drained even while the test's runtime is busy.
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
             lock(&seen).push(line.clone());
             // Nobody may be waiting any more; the pipe is still to be drained.
             let _ = sender.send(line);
         }
     });
-    lines
+    (lines, reader)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

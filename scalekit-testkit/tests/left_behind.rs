@@ -60,8 +60,8 @@ async fn killed_victim(mode: &[&str]) {
     let mut left = pids(&mut victim).await;
     let backends = children(left[1]);
     assert!(backends.len() >= 3, "{backends:?}");
-    left.extend(backends);
     assert!(left.iter().all(|pid| !gone(*pid)));
+    left.extend(backends);
     assert_eq!(segments(&left), 1);
     let dir = run_dir(&victim);
     victim.signal("KILL");

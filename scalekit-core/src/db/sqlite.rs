@@ -62,17 +62,25 @@ impl SqliteSource {
     pub fn new(pool: SqlitePool, lock: FileLock) -> Self {
         Self { pool, lock }
     }
-}
 
-#[async_trait]
-impl TxSource<Sqlite> for SqliteSource {
-    async fn begin(&self, _: &Principal) -> Result<Tx<Sqlite>> {
+    /// Begins a transaction when the writers before it have ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if its turn does not come within five seconds.
+    pub async fn begin(&self) -> Result<Tx<Sqlite>> {
         let late =
             |_| Error::new(ErrorKind::Unavailable, "the writers' queue of the database file is too long");
         let turn = timeout(QUEUE, Arc::clone(&self.lock.0).acquire_owned()).await.map_err(late)?;
         let turn = turn.map_err(|_| Error::new(ErrorKind::Unavailable, "the writers' queue is closed"))?;
         let conn = self.pool.acquire().await?;
         Tx::begin(conn, Some(turn), Pooler::Direct).await.map_err(|(error, _)| error.into())
+    }
+}
+
+#[async_trait]
+impl TxSource<Sqlite> for SqliteSource {
+    async fn begin(&self, _: &Principal) -> Result<Tx<Sqlite>> {
+        Self::begin(self).await
     }
 }
 

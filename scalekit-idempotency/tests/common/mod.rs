@@ -109,7 +109,9 @@ macro_rules! app_for {
                 let insert = sqlx::query("insert into payment (who, cents) values ($1, $2)")
                     .bind(who.id())
                     .bind(7_i64);
-                insert.execute(&mut *tx).await.unwrap();
+                if let Err(error) = insert.execute(&mut *tx).await {
+                    return scalekit_core::Error::from(error).into_response();
+                }
                 match word {
                     "refuse" => StatusCode::CONFLICT.into_response(),
                     "decline" => {
