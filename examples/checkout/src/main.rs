@@ -4,12 +4,26 @@ mod app;
 mod catalog;
 mod console;
 mod db;
+mod events;
+#[cfg(feature = "failpoints")]
+#[path = "failpoints/armed.rs"]
+mod failpoints;
+#[cfg(not(feature = "failpoints"))]
+#[path = "failpoints/none.rs"]
+mod failpoints;
+mod objectives;
+mod ops;
+mod orders;
 mod pages;
 mod payments;
 mod problems;
+mod registry;
+mod routes;
 mod service;
+mod sessions;
 mod settings;
 mod shared;
+mod watch;
 
 use std::process::ExitCode;
 

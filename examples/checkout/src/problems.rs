@@ -8,7 +8,10 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use scalekit::http::{Problem, Request};
+use scalekit::{
+    Error,
+    http::{Problem, Request},
+};
 use serde::de::DeserializeOwned;
 
 /// An unknown path.
@@ -86,4 +89,32 @@ pub(crate) async fn as_problem(response: Response) -> Response {
         }
     }
     answer
+}
+
+/// Why a handler refuses: a problem of the shop's own, or a failure below it.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Problem(Problem),
+    Failed(Error),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Problem(problem) => problem.into_response(),
+            Self::Failed(error) => error.into_response(),
+        }
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }

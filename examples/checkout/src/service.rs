@@ -69,7 +69,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     tracing::info!("draining");
     front.end(REQUESTS_END).await;
     pods.stop_all(PODS_END).await;
-    shared.close().await;
+    shared.close();
     started.map_err(not_started)
 }
 

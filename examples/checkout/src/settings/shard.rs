@@ -28,6 +28,8 @@ pub(super) fn parse_all(values: &[String]) -> Result<Vec<ShardSpec>, String> {
     if shards.is_empty() && db::NEEDS_SHARDS {
         return Err("this build runs on Postgres: say --shard NAME=postgres://.. at least once".into());
     }
+    // Processes that name the same shards in another order must place every tenant alike.
+    shards.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(shards)
 }
 
