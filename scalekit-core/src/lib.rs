@@ -11,6 +11,7 @@
 //! | [`KeyRing`] | | the keys that several processes share |
 //! | [`hash_tag`] | | Redis keys that share a slot |
 //! | [`redis`] | `redis` | the Redis handle and typed scripts |
+//! | `slo` | `slo` | latency per route, objectives, Prometheus text |
 
 mod after_commit;
 mod clock;
@@ -26,11 +27,11 @@ mod worker;
 pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(feature = "slo")]
-pub mod slo;
-pub mod skh1;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod skh1;
+#[cfg(feature = "slo")]
+pub mod slo;
 
 pub use after_commit::{AfterCommit, OperationId, Participants};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -129,17 +129,16 @@ async fn a_lost_apply_leaves_the_answer_and_is_made_good_in_the_background() {
 async fn one_that_waited_and_then_executes_reads_again_first() {
     let store = postgres(2).await;
     let (one, two) = (postgres_app(store.builder(0)), postgres_app(store.builder(1)));
-    for app in [&one, &two] {
+    for (key, app) in [("one", &one), ("two", &two)] {
         let (first, second) = (Arc::new(Notes::default()), Arc::new(Notes::default()));
         // The first holds the key until its deadline; the other then has it, in this process or the next.
         let slow = postgres_app(store.builder(0).with_deadline(Duration::from_millis(150)));
-        let key = format!("k{}", app.ran.load(Ordering::SeqCst));
-        let (hung, next) = tokio::join!(send(&slow, &first, &key, "hang"), async {
+        let (hung, next) = tokio::join!(send(&slow, &first, key, "hang"), async {
             wait_until("the first holds the key", Duration::from_secs(5), || async {
                 first.calls.lock().unwrap().contains(&"enlist")
             })
             .await;
-            send(app, &second, &key, "go").await
+            send(app, &second, key, "go").await
         });
         assert_eq!((hung, next), (503, 201));
         assert_eq!(second.take(), ["refresh", "enlist", "record", "apply"]);

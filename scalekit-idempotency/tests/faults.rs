@@ -64,7 +64,9 @@ async fn a_server_killed_at_any_step_leaves_one_payment_after_the_retry() {
 async fn clients_that_trickle_their_bodies_hold_no_connection() {
     let clients = if kit::full() { 1_000 } else { 100 };
     let store = common::postgres(1).await;
-    let app = postgres_app(store.builder(0));
+    // What is asked here is what they hold, not how fast the whole crowd is served.
+    let source = PoolSource::new(store.pool.clone()).with_acquire_timeout(Duration::from_secs(60));
+    let app = postgres_app(Idempotency::builder(source).by_principal());
     let (release, _) = tokio::sync::broadcast::channel::<()>(1);
     let started = Arc::new(tokio::sync::Semaphore::new(0));
     let sent: Vec<_> = (0..clients)

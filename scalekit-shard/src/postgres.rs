@@ -41,7 +41,7 @@ impl Engine for Postgres {
     }
 
     async fn begin(source: &PoolSource) -> Result<Tx> {
-        source.begin().await
+        source.open().await
     }
 
     fn is_down(source: &PoolSource) -> bool {

@@ -76,7 +76,7 @@ impl Engine for Sqlite {
     }
 
     async fn begin(source: &SqliteSource) -> Result<Tx<Sqlite>> {
-        source.begin().await
+        source.open().await
     }
 
     /// A file is there or it is not.

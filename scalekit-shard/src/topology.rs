@@ -169,7 +169,7 @@ impl<D: Engine> Topology<D> {
         let Placement { slot, shard, epoch, pinned } = self.place(key);
         let shard = self.at(shard);
         tracing::trace!(slot = slot.get(), shard = shard.name(), epoch, pinned, "placed");
-        shard.begin().await
+        shard.open().await
     }
 
     /// Begins a transaction on the shard of this name.
@@ -177,7 +177,7 @@ impl<D: Engine> Topology<D> {
     /// # Errors
     /// [`ErrorKind::Misuse`] if there is no such shard, else as [`TxSource::begin`].
     pub async fn begin_on(&self, name: &str) -> Result<Tx<D>> {
-        self.shard(name)?.begin().await
+        self.shard(name)?.open().await
     }
 
     /// Applies migrations to every database, one after the other; see [`migrate`].
@@ -217,7 +217,7 @@ impl<D: Engine> Shard<D> {
     ///
     /// # Errors
     /// As [`TxSource::begin`].
-    pub async fn begin(&self) -> Result<Tx<D>> {
+    pub async fn open(&self) -> Result<Tx<D>> {
         D::begin(&self.source).await
     }
 
@@ -237,7 +237,7 @@ impl<D: Engine> TxSource<D> for Topology<D> {
 #[async_trait]
 impl<D: Engine> TxSource<D> for Shard<D> {
     async fn begin(&self, _: &Principal) -> Result<Tx<D>> {
-        Self::begin(self).await
+        self.open().await
     }
 }
 

@@ -1,4 +1,5 @@
 //! A budget accepts exactly what the servers can bear.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use scalekit_core::ErrorKind;

@@ -1,4 +1,5 @@
 //! What maps refuse, and what holds for every map that is accepted.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use scalekit_core::{

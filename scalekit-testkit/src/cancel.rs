@@ -6,9 +6,12 @@ use std::{future::poll_fn, task::Poll};
 /// number of await points is returned.
 ///
 /// An await point is a poll that returned `Pending`, so only awaits that really wait count, and a long read may
-/// wait more than once. The future runs on real I/O: what it has asked of a server before the drop happens
-/// there, before or after `check` looks, so `check` waits for what it expects. Panics if the future has not
-/// completed after 10,000 points.
+/// wait more than once. An answer that is there when it is asked for is no await: **put a [`Proxy`](crate::Proxy)
+/// with a delay of a millisecond or two before each server**, or a fast answer skips points and a lucky run ends
+/// the search early. Assert the returned number for the same reason.
+///
+/// The future runs on real I/O: what it has asked of a server before the drop happens there, before or after
+/// `check` looks, so `check` waits for what it expects. Panics if the future has not completed after 10,000 points.
 pub async fn drop_at_each_await<F, Fut, C, Checked>(mut make: F, mut check: C) -> usize
 where
     F: FnMut() -> Fut,

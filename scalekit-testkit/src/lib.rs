@@ -11,6 +11,7 @@
 mod cancel;
 mod clients;
 mod mode;
+mod nats;
 mod os;
 mod postgres;
 mod program;
@@ -22,10 +23,13 @@ mod wait;
 pub use cancel::drop_at_each_await;
 pub use clients::at_once;
 pub use mode::{evidence, full};
+pub use nats::Nats;
 pub use os::{Port, free_port};
-pub use postgres::{Database, Postgres, PostgresBuilder, PostgresServer, Template};
+pub use postgres::{
+    Database, PgBouncer, PgBouncerBuilder, Postgres, PostgresBuilder, PostgresServer, Template,
+};
 pub use program::{Program, Running};
 pub use proxy::Proxy;
 pub use random::{Rng, seed};
-pub use redis::{Redis, RedisBuilder, RedisServer};
+pub use redis::{Redis, RedisBuilder, RedisCluster, RedisServer};
 pub use wait::wait_until;

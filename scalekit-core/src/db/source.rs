@@ -94,7 +94,7 @@ impl PoolSource {
     ///
     /// # Errors
     /// As [`TxSource::begin`].
-    pub async fn begin(&self) -> Result<Tx> {
+    pub async fn open(&self) -> Result<Tx> {
         self.gate.admit()?;
         let deadline = Instant::now() + self.within;
         if self.gate.is_down() {
@@ -166,7 +166,7 @@ impl PoolSource {
 #[async_trait]
 impl TxSource for PoolSource {
     async fn begin(&self, _: &Principal) -> Result<Tx> {
-        Self::begin(self).await
+        self.open().await
     }
 }
 

@@ -67,7 +67,7 @@ impl SqliteSource {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if its turn does not come within five seconds.
-    pub async fn begin(&self) -> Result<Tx<Sqlite>> {
+    pub async fn open(&self) -> Result<Tx<Sqlite>> {
         let late =
             |_| Error::new(ErrorKind::Unavailable, "the writers' queue of the database file is too long");
         let turn = timeout(QUEUE, Arc::clone(&self.lock.0).acquire_owned()).await.map_err(late)?;
@@ -80,7 +80,7 @@ impl SqliteSource {
 #[async_trait]
 impl TxSource<Sqlite> for SqliteSource {
     async fn begin(&self, _: &Principal) -> Result<Tx<Sqlite>> {
-        Self::begin(self).await
+        self.open().await
     }
 }
 

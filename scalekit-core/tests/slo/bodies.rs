@@ -140,9 +140,12 @@ async fn over_a_real_connection_a_response_is_ok_and_a_hangup_is_cancelled() {
     drop(client);
     assert!(dropped.await.is_err(), "the handler went on");
     // The handler's own locals go before the guard around them: wait for that, too.
-    while row(&slo, "GET", "/hang").in_flight > 0 {
-        tokio::task::yield_now().await;
-    }
+    let gone = async {
+        while row(&slo, "GET", "/hang").in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the gauge kept a request that is gone");
     assert_eq!(only_outcome(&row(&slo, "GET", "/hang")), ("cancelled_head", 1));
     server.abort();
 }

@@ -1,7 +1,6 @@
 //! What the SLO layer guarantees, attacked: conservation, exact thresholds, time to the end of the body, bounds, text.
 #![cfg(feature = "slo")]
-// Helpers of tests fail like tests.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bodies;
 mod bounds;

@@ -24,7 +24,10 @@ create table if not exists scalekit.tick (
     cluster text        not null,
     at      timestamptz not null default clock_timestamp()
 );
-insert into scalekit.tick (id, snap, epoch, cluster) values (0, '1:1:', 0, '') on conflict do nothing;
+-- The first one sees nothing. Ticks count on from the clock, so that a database that is made anew goes on after the old.
+insert into scalekit.tick (id, snap, epoch, cluster)
+select (extract(epoch from clock_timestamp()) * 1000)::bigint, '1:1:', 0, ''
+ where not exists (select from scalekit.tick);
 
 -- Running relays; the lease of a relay's lanes is its beat.
 create table if not exists scalekit.relay (
@@ -37,11 +40,13 @@ create table if not exists scalekit.lane (
     lane      smallint not null primary key check (lane between 0 and 63),
     owner     uuid,
     epoch     bigint   not null default 0,
-    tick      bigint   not null default 0,
+    tick      bigint   not null,
     next_tick bigint,
     seq       bigint   not null default 0
 ) with (fillfactor = 50);
-insert into scalekit.lane (lane) select generate_series(0, 63) on conflict do nothing;
+insert into scalekit.lane (lane, tick)
+select lane, (select max(id) from scalekit.tick) from generate_series(0, 63) lane
+    on conflict do nothing;
 
 -- Events that their sink refused, and those of the same key behind them.
 create table if not exists scalekit.parked (

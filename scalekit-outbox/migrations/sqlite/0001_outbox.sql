@@ -20,11 +20,13 @@ create table if not exists scalekit_relay (
     beat integer not null
 ) without rowid;
 
--- Where each lane stands: all up to seq is acknowledged.
+-- Where each lane stands: all up to seq is acknowledged. tick rises when parked events are sent again; it starts at
+-- the clock, so that a file that is made anew goes on after the old.
 create table if not exists scalekit_lane (
     lane  integer not null primary key check (lane between 0 and 63),
     owner text,
     epoch integer not null default 0,
+    tick  integer not null default (cast(unixepoch('subsec') * 1000 as integer)),
     seq   integer not null default 0
 );
 insert or ignore into scalekit_lane (lane)

@@ -1,5 +1,10 @@
 //! The relay: carries committed events of one database to a sink.
 
+mod flight;
+mod meter;
+mod run;
+mod work;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -7,10 +12,16 @@ use scalekit_core::{
     Error, ErrorKind, Result, Worker,
     db::{Postgres, TxSource},
 };
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Lag, Outbox, OutboxDb, Sink, Waker};
+use self::{
+    meter::Meter,
+    run::Run,
+    work::{BOUND, end},
+};
+use crate::{Lag, Outbox, OutboxConnection, OutboxDb, Sink, Waker};
 
 /// Longest name of a database, in bytes.
 const NAME: usize = 64;
@@ -53,6 +64,7 @@ pub struct Relay<D: OutboxDb = Postgres> {
     waker: Waker,
     lease: Duration,
     retention: Duration,
+    meter: Meter,
 }
 
 impl<D: OutboxDb> Relay<D> {
@@ -75,6 +87,7 @@ impl<D: OutboxDb> Relay<D> {
             waker: Waker::default(),
             lease: Duration::from_secs(10),
             retention: Duration::from_secs(86_400),
+            meter: Meter::default(),
         })
     }
 
@@ -115,7 +128,11 @@ impl<D: OutboxDb> Relay<D> {
     /// # Errors
     /// The database's failure.
     pub async fn lag(&self) -> Result<Lag> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+        let mut tx = self.begin().await?;
+        let pooler = tx.pooler();
+        let found = timeout(BOUND, tx.lag(pooler)).await;
+        let (seconds, events) = end(tx, found).await?;
+        Ok(Lag { seconds, events, rate: self.meter.per_second() })
     }
 
     /// The first `limit` events that were set aside, oldest first, each key's first one only. Round trips: 3.
@@ -123,17 +140,23 @@ impl<D: OutboxDb> Relay<D> {
     /// # Errors
     /// The database's failure.
     pub async fn parked(&self, limit: u16) -> Result<Vec<Parked>> {
-        let _ = limit;
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+        let mut tx = self.begin().await?;
+        let pooler = tx.pooler();
+        let found = timeout(BOUND, tx.parked(limit, pooler)).await;
+        end(tx, found).await
     }
 
-    /// Sends a parked event, and those of its key behind it, again; `false` if there is none of that id.
+    /// Sends a parked event, and those of its key that wait, again; `false` if there is none of that id.
     ///
     /// # Errors
     /// The database's failure.
     pub async fn redrive(&self, event: Uuid) -> Result<bool> {
-        let _ = event;
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+        let mut tx = self.begin().await?;
+        let pooler = tx.pooler();
+        let found = timeout(BOUND, tx.redrive(event, pooler)).await;
+        let found = end(tx, found).await?;
+        self.wake();
+        Ok(found)
     }
 }
 
@@ -144,7 +167,7 @@ impl<D: OutboxDb> Worker for Relay<D> {
     }
 
     async fn run(&self, cancel: CancellationToken) {
-        cancel.cancelled().await;
+        Run::new(self).until(cancel).await;
     }
 }
 

@@ -8,6 +8,10 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some("servers") => servers(args.next().as_deref() == Some("paused")).await,
+        Some("fail") => fail().await,
+        Some("bad-setting") => {
+            Postgres::builder().setting("no_such_setting", "1").start().await;
+        }
         Some("child") => child(),
         Some("echo") => echo(),
         Some("work") => work(),
@@ -29,6 +33,16 @@ async fn servers(paused: bool) {
     }
     println!("pids {} {} {}", redis.pid(), postgres.pid(), program.pid());
     until_stdin_closes();
+}
+
+/// Panics while servers and a program run.
+async fn fail() {
+    let _redis = Redis::start().await;
+    let postgres = Postgres::start().await;
+    let _database = postgres.database().await;
+    let mut program = myself().arg("echo").start();
+    program.wait_listening().await;
+    panic!("as asked");
 }
 
 /// Holds one child program.

@@ -115,14 +115,14 @@ impl Process {
         String::from_utf8_lossy(own).into_owned()
     }
 
-    /// Waits until its log has the text; panics with the log if it ends or takes longer than 30 s.
+    /// Waits until its log has the text; panics if it ends or takes longer than 30 s.
     pub(crate) async fn wait_log(&self, what: &str, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.log().contains(text) {
             let ended = self.exited();
             if ended.is_some() || Instant::now() >= deadline {
                 let how = ended.map_or("did not get ready in 30 s".into(), |s| format!("ended with {s}"));
-                panic!("{what} {how}; its log:\n{}", tail(&self.log));
+                panic!("{what} {how}");
             }
             tokio::time::sleep(Duration::from_millis(3)).await;
         }

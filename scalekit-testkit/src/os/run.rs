@@ -40,8 +40,10 @@ pub(crate) fn root() -> PathBuf {
 
 /// Creates the directory, readable for the unprivileged user that Postgres runs as.
 pub(crate) fn make_dir(path: &Path) {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+    use std::os::unix::fs::PermissionsExt;
+    let open = fs::Permissions::from_mode(0o755);
+    // Set afterwards as well, since the umask may have taken it away.
+    let made = fs::create_dir_all(path).and_then(|()| fs::set_permissions(path, open));
     made.unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()));
 }
 

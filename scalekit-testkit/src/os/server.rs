@@ -2,7 +2,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,7 @@ pub(crate) struct Server {
     dir: PathBuf,
     port: Port,
     process: Mutex<Arc<Process>>,
+    shown: AtomicBool,
 }
 
 impl Server {
@@ -28,7 +32,15 @@ impl Server {
         port: Port,
     ) -> Self {
         let (process, _) = Process::start(&spawn);
-        let server = Self { name, spawn, ready, dir, port, process: Mutex::new(Arc::new(process)) };
+        let server = Self {
+            name,
+            spawn,
+            ready,
+            dir,
+            port,
+            process: Mutex::new(Arc::new(process)),
+            shown: AtomicBool::new(false),
+        };
         server.process().wait_log(name, ready).await;
         server
     }
@@ -93,9 +105,9 @@ impl Server {
         Arc::clone(&self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Shows the log if the test is failing.
+    /// Shows the log if the test is failing, once.
     pub(crate) fn show_log_if_panicking(&self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.shown.swap(true, Ordering::Relaxed) {
             eprintln!(
                 "---- end of the log of {} on port {}\n{}\n----",
                 self.name,

@@ -1,7 +1,12 @@
 //! What a private Postgres server is started with.
+use std::path::PathBuf;
+
 use tokio::sync::OnceCell;
 
-use super::{cluster::new_cluster, server::PostgresServer};
+use super::{
+    cluster::{new_cluster, program},
+    server::PostgresServer,
+};
 use crate::os::{Server, Spawn, free_port, run, unprivileged_user};
 
 /// Starts private Postgres servers.
@@ -30,7 +35,7 @@ impl Postgres {
 }
 
 /// The configuration of a private Postgres server.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct PostgresBuilder {
     fsync: bool,
@@ -56,38 +61,44 @@ impl PostgresBuilder {
     /// Starts the server; returns when it serves.
     pub async fn start(self) -> PostgresServer {
         let dir = run().scratch("postgres");
-        let port = free_port();
-        let (program, data) = new_cluster(&dir);
-        let fsync = if self.fsync { "on" } else { "off" };
-        let number = port.number().to_string();
-        let mut args = vec!["-D".to_owned(), data.display().to_string()];
-        let own = [
-            ("listen_addresses", "127.0.0.1"),
-            ("port", &number),
-            ("unix_socket_directories", ""),
-            ("max_connections", "200"),
-            ("fsync", fsync),
-            ("full_page_writes", fsync),
-            ("lc_messages", "C"),
-            ("log_line_prefix", "%m [%p] %d "),
-            // Files in the data directory: the default leaves segments in /dev/shm after SIGKILL.
-            ("dynamic_shared_memory_type", "mmap"),
-        ];
-        let given = self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str()));
-        for (name, value) in own.into_iter().chain(given) {
-            args.extend(["-c".to_owned(), format!("{name}={value}")]);
-        }
-        let spawn = Spawn {
-            program,
-            args,
-            env: Vec::new(),
-            log: dir.join("log"),
-            // Immediate shutdown: by SIGKILL its System V segment would stay behind.
-            end: "QUIT",
-            user: unprivileged_user(),
-            piped: false,
-        };
-        let ready = "database system is ready to accept connections";
-        PostgresServer::new(Server::start("postgres", spawn, ready, dir, port).await, data)
+        let data = new_cluster(&dir);
+        start_on(dir, data, self).await
     }
+}
+
+/// Starts a server on a data directory that is there.
+pub(super) async fn start_on(dir: PathBuf, data: PathBuf, config: PostgresBuilder) -> PostgresServer {
+    let port = free_port();
+    let fsync = if config.fsync { "on" } else { "off" };
+    let number = port.number().to_string();
+    let own = [
+        ("listen_addresses", "127.0.0.1"),
+        ("port", &number),
+        ("unix_socket_directories", ""),
+        ("max_connections", "200"),
+        ("fsync", fsync),
+        ("full_page_writes", fsync),
+        ("lc_messages", "C"),
+        ("log_line_prefix", "%m [%p] %d "),
+        // Files in the data directory: the default leaves segments in /dev/shm after SIGKILL.
+        ("dynamic_shared_memory_type", "mmap"),
+    ];
+    let given = config.settings.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let mut args = vec!["-D".to_owned(), data.display().to_string()];
+    for (name, value) in own.into_iter().chain(given) {
+        args.extend(["-c".to_owned(), format!("{name}={value}")]);
+    }
+    let spawn = Spawn {
+        program: program("postgres"),
+        args,
+        env: Vec::new(),
+        log: dir.join("log"),
+        // Immediate shutdown: by SIGKILL its System V segment would stay behind.
+        end: "QUIT",
+        user: unprivileged_user(),
+        piped: false,
+    };
+    // A standby says "read-only connections" (or "read only", by version).
+    let ready = "database system is ready to accept";
+    PostgresServer::new(Server::start("postgres", spawn, ready, dir, port).await, data, config)
 }

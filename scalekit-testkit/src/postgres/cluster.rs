@@ -1,23 +1,39 @@
 //! The data directory: made once per machine by `initdb`, then copied.
 use std::{
     fs::{self, File},
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use crate::os::{Binary, find, make_dir, root, unprivileged_user};
 
-const PACKAGE: &str = "postgresql";
+/// A program of Postgres.
+pub(super) fn program(name: &'static str) -> PathBuf {
+    find(&Binary { name, package: "postgresql" })
+}
 
-/// The server program and the directory of a fresh cluster, a copy of the machine's template.
-pub(super) fn new_cluster(dir: &Path) -> (PathBuf, PathBuf) {
-    let postgres = find(&Binary { name: "postgres", package: PACKAGE });
-    let template = template(&postgres);
+/// The data directory of a fresh cluster, a copy of the machine's template.
+pub(super) fn new_cluster(dir: &Path) -> PathBuf {
+    let template = template();
     let data = dir.join("data");
     // `cp -a` keeps owner and modes, and shares blocks where the file system can.
     run_checked(Command::new("cp").arg("-a").arg(&template).arg(&data));
-    (postgres, data)
+    data
+}
+
+/// The data directory of a standby that streams from the server on this port, through a slot of its own.
+pub(super) fn new_standby(dir: &Path, primary: u16, slot: &str) -> PathBuf {
+    let data = dir.join("data");
+    make_dir(&data);
+    let mut backup = as_owner(&data, program("pg_basebackup"));
+    backup.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &primary.to_string()]).arg("-D").arg(&data);
+    backup.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-C", "-S", slot]);
+    run_checked(&mut backup);
+    data
 }
 
 /// Frees the System V segment that a postmaster leaves when it is killed; it may never be started again.
@@ -31,10 +47,10 @@ pub(super) fn remove_shared_memory(data: &Path) {
 }
 
 /// The template of this Postgres version; whoever holds the lock makes it, the others wait.
-fn template(postgres: &Path) -> PathBuf {
+fn template() -> PathBuf {
     let home = root().join("postgres");
     make_dir(&home);
-    let template = home.join(format!("template-{}", version(postgres)));
+    let template = home.join(format!("template-{}", version()));
     let lock = File::create(home.join("lock")).unwrap_or_else(|e| panic!("{}: {e}", home.display()));
     lock.lock().unwrap_or_else(|e| panic!("cannot lock {}: {e}", home.display()));
     if template.is_dir() {
@@ -43,13 +59,9 @@ fn template(postgres: &Path) -> PathBuf {
     let half = home.join("half-made");
     let _ = fs::remove_dir_all(&half);
     make_dir(&half);
-    let mut initdb = Command::new(find(&Binary { name: "initdb", package: PACKAGE }));
+    let mut initdb = as_owner(&half, program("initdb"));
     initdb.arg("-D").arg(&half);
     initdb.args(["-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8"]);
-    if let Some((uid, gid)) = unprivileged_user() {
-        chown(&half, Some(uid), Some(gid)).unwrap_or_else(|e| panic!("chown {}: {e}", half.display()));
-        initdb.uid(uid).gid(gid);
-    }
     run_checked(&mut initdb);
     // Renamed as a whole: a template that is there is complete, even if initdb was killed half-way.
     fs::rename(&half, &template).unwrap_or_else(|e| panic!("{}: {e}", template.display()));
@@ -57,12 +69,25 @@ fn template(postgres: &Path) -> PathBuf {
 }
 
 /// Such as `15.18`.
-fn version(postgres: &Path) -> String {
-    let out = Command::new(postgres).arg("--version").output();
+fn version() -> String {
+    let postgres = program("postgres");
+    let out = Command::new(&postgres).arg("--version").output();
     let out = out.unwrap_or_else(|e| panic!("{} --version: {e}", postgres.display()));
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     number.unwrap_or_else(|| panic!("{} --version says {text:?}", postgres.display())).to_owned()
+}
+
+/// A command of the user that the server runs as, to whom the directory is given.
+fn as_owner(data: &Path, program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    let private = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(data, private).unwrap_or_else(|e| panic!("{}: {e}", data.display()));
+    if let Some((uid, gid)) = unprivileged_user() {
+        chown(data, Some(uid), Some(gid)).unwrap_or_else(|e| panic!("chown {}: {e}", data.display()));
+        command.uid(uid).gid(gid);
+    }
+    command
 }
 
 fn run_checked(command: &mut Command) {

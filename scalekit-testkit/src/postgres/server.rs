@@ -8,10 +8,13 @@ use std::{
     },
 };
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::sync::Mutex;
 
-use super::database::{Database, Template};
+use super::{
+    PostgresBuilder,
+    database::{Database, Template},
+};
 use crate::os::Server;
 
 /// A private Postgres server on 127.0.0.1, superuser `postgres`, no password. Dropping it ends it and removes its
@@ -19,6 +22,7 @@ use crate::os::Server;
 pub struct PostgresServer {
     server: Arc<Server>,
     data: PathBuf,
+    pub(super) config: PostgresBuilder,
     next: AtomicUsize,
     /// Name to (SQL, database name) of every template.
     templates: Mutex<HashMap<String, (String, String)>>,
@@ -31,8 +35,9 @@ impl std::fmt::Debug for PostgresServer {
 }
 
 impl PostgresServer {
-    pub(super) fn new(server: Server, data: PathBuf) -> Self {
-        Self { server: Arc::new(server), data, next: AtomicUsize::new(0), templates: Mutex::default() }
+    pub(super) fn new(server: Server, data: PathBuf, config: PostgresBuilder) -> Self {
+        let (next, templates) = (AtomicUsize::new(0), Mutex::default());
+        Self { server: Arc::new(server), data, config, next, templates }
     }
 
     /// The URL of its database `postgres`.
@@ -121,13 +126,26 @@ impl PostgresServer {
 
     /// A new database, a copy of the named one.
     pub(super) async fn clone_of(&self, template: &str) -> Database {
-        let name = format!("test_{}", self.next.fetch_add(1, Ordering::Relaxed));
-        let mut connection = connect(&self.url(), &self.server).await;
-        let sql = format!("create database {name} template {template}");
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
-        done.unwrap_or_else(|e| panic!("create database: {e}\n{}", self.log_tail()));
-        let _ = connection.close().await;
+        let name = format!("test_{}", self.next_number());
+        self.admin(format!("create database {name} template {template}")).await;
         Database::new(url(self.port(), &name), name, Arc::clone(&self.server))
+    }
+
+    /// One statement as superuser; its first column as text, row by row.
+    pub(super) async fn admin(&self, sql: String) -> Vec<String> {
+        let mut connection = connect(&self.url(), &self.server).await;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_all(&mut connection).await;
+        let rows = rows.unwrap_or_else(|e| panic!("{sql}: {e}\n{}", self.log_tail()));
+        let _ = connection.close().await;
+        rows.iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    /// A number that no other database, slot or template of this server has.
+    pub(super) fn next_number(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -7,21 +7,26 @@ use redis::{
 
 use super::server::RedisServer;
 
+/// Runs the command and returns its answer as text.
+pub(super) async fn run(server: &RedisServer, command: &Cmd) -> String {
+    let answer = query(&mut connect(server, 0).await, command).await;
+    String::from_utf8_lossy(&flat(&answer)).into_owned()
+}
+
 pub(super) async fn flushall(server: &RedisServer) {
-    query(&mut connect(server, 0).await, cmd("FLUSHALL").arg("SYNC")).await;
+    run(server, cmd("FLUSHALL").arg("SYNC")).await;
 }
 
 pub(super) async fn script_flush(server: &RedisServer) {
-    query(&mut connect(server, 0).await, cmd("SCRIPT").arg("FLUSH").arg("SYNC")).await;
+    run(server, cmd("SCRIPT").arg("FLUSH").arg("SYNC")).await;
 }
 
 pub(super) async fn reset_commandstats(server: &RedisServer) {
-    query(&mut connect(server, 0).await, cmd("CONFIG").arg("RESETSTAT")).await;
+    run(server, cmd("CONFIG").arg("RESETSTAT")).await;
 }
 
 pub(super) async fn commandstats(server: &RedisServer) -> BTreeMap<String, u64> {
-    let info = query(&mut connect(server, 0).await, cmd("INFO").arg("commandstats")).await;
-    let text = String::from_utf8_lossy(&flat(&info)).into_owned();
+    let text = run(server, cmd("INFO").arg("commandstats")).await;
     // A line is `cmdstat_get:calls=3,usec=..`.
     let count = |line: &str| {
         let (name, rest) = line.trim().strip_prefix("cmdstat_")?.split_once(":calls=")?;
@@ -83,8 +88,7 @@ fn reads(kind: &[u8], key: &[u8]) -> Vec<Cmd> {
 
 /// The numbers of the databases that hold keys.
 async fn databases(server: &RedisServer) -> Vec<i64> {
-    let info = query(&mut connect(server, 0).await, cmd("INFO").arg("keyspace")).await;
-    let text = String::from_utf8_lossy(&flat(&info)).into_owned();
+    let text = run(server, cmd("INFO").arg("keyspace")).await;
     text.lines().filter_map(|l| l.strip_prefix("db")?.split(':').next()?.parse().ok()).collect()
 }
 

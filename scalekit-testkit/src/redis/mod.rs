@@ -1,8 +1,10 @@
 //! Private Redis servers.
 mod admin;
 mod builder;
+mod cluster;
 mod server;
 mod tls;
 
 pub use builder::{Redis, RedisBuilder};
+pub use cluster::RedisCluster;
 pub use server::RedisServer;

@@ -2,8 +2,6 @@
 
 #[cfg(feature = "idempotency")]
 mod idempotency;
-#[cfg(feature = "session")]
-mod session;
 #[cfg(feature = "slo")]
 mod slo;
 
