@@ -1,0 +1,14 @@
+-- Removes a session, and its entry in its user's index.
+-- KEYS[1]: the session. ARGV: 1 the version it must have, or '', 2 its member in the index.
+-- Returns {'done'} | {'gone'} | {'changed', fields and values in turn}.
+-- Atomic: a change that came in between is seen, and none can come after. The index shares the session's slot.
+if redis.call('EXISTS', KEYS[1]) == 0 then return {'gone'} end
+if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], '!v') ~= ARGV[1] then
+  local all = redis.call('HGETALL', KEYS[1])
+  table.insert(all, 1, 'changed')
+  return all
+end
+local index = redis.call('HGET', KEYS[1], '!i')
+if index then redis.call('ZREM', index, ARGV[2]) end
+redis.call('DEL', KEYS[1])
+return {'done'}
