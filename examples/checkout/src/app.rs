@@ -9,7 +9,7 @@ use axum::{
     routing::{get, post},
 };
 use scalekit::{
-    Result, Stack, Worker, Workers,
+    Error, ErrorKind, Result, Stack, Worker, Workers,
     idempotency::{Idempotency, Step},
     outbox::{Consumer, Inbox, MemorySink, Outbox, Relay},
     shard::Topology,
@@ -19,8 +19,7 @@ use scalekit::{
 use crate::{
     db::Db,
     events::Cashier,
-    failpoints,
-    objectives,
+    failpoints, objectives,
     payments::Payments,
     problems,
     routes::{cart, checkout, operations, orders, public, session},
@@ -144,7 +143,10 @@ fn carry_events(shared: &Arc<Shared>, topology: Topology<Db>) -> Result<(Vec<Arc
             let sink = Arc::new(MemorySink::new(QUEUE));
             (Arc::clone(&sink), Consumer::of_memory(sink, cashier))
         }
-        Events::Redis => unimplemented!(),
+        Events::Redis => {
+            let message = "--events redis is not built in";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
     };
     let mut workers = Workers::default();
     let mut relays = Vec::new();

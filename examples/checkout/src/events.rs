@@ -1,7 +1,5 @@
 //! The events of an order, and what is done when one is placed: the money is taken.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use scalekit::{
@@ -66,11 +64,8 @@ impl Cashier {
             let reason = "the payment token is sealed under a key that this process does not have";
             return Ok(Err(park(reason, true)));
         };
-        let charge = Charge {
-            order_id: placed.order_id,
-            amount_cents: placed.total_cents,
-            payment_token: &token,
-        };
+        let charge =
+            Charge { order_id: placed.order_id, amount_cents: placed.total_cents, payment_token: &token };
         Ok(Ok(self.payments.charge(&charge).await?))
     }
 

@@ -62,14 +62,32 @@ fn routes(pod: &Pod) -> Value {
             let left = budget_left(&row);
             let burn = burn_rate(&row, &recent);
             rows.push(json!([
-                pod.number, row.method, row.route, row.count, row.p50, row.p95, row.p99, row.threshold, row.in_flight,
-                left, burn
+                pod.number,
+                row.method,
+                row.route,
+                row.count,
+                row.p50,
+                row.p95,
+                row.p99,
+                row.threshold,
+                row.in_flight,
+                left,
+                burn
             ]));
         }
     }
     let columns = [
-        "pod", "method", "route", "requests", "p50 s", "p95 s", "p99 s", "objective s", "in flight",
-        "error budget left", "burn rate, 5 min",
+        "pod",
+        "method",
+        "route",
+        "requests",
+        "p50 s",
+        "p95 s",
+        "p99 s",
+        "objective s",
+        "in flight",
+        "error budget left",
+        "burn rate, 5 min",
     ];
     table(&columns, rows)
 }
@@ -113,7 +131,14 @@ fn parked(databases: &[Seen]) -> Value {
     for seen in databases {
         for one in &seen.parked {
             rows.push(json!([
-                seen.name, one.id, one.kind, one.reason, one.retry, one.attempts, one.seconds, one.behind
+                seen.name,
+                one.id,
+                one.kind,
+                one.reason,
+                one.retry,
+                one.attempts,
+                one.seconds,
+                one.behind
             ]));
         }
     }

@@ -82,7 +82,8 @@ pub(crate) async fn place(tx: &mut Tx<Db>, new: &NewOrder<'_>) -> Result<Placed>
     let rows: Vec<_> = new.lines.iter().map(row).collect();
     let rows = serde_json::to_string(&rows).map_err(unwritable)?;
     sqlx::query(sql::INSERT_ITEMS).bind(new.order_id.to_string()).bind(rows).execute(&mut **tx).await?;
-    let line = |(product, quantity): &(&'static Product, i64)| Line { sku: product.sku.into(), quantity: *quantity };
+    let line =
+        |(product, quantity): &(&'static Product, i64)| Line { sku: product.sku.into(), quantity: *quantity };
     Ok(Placed::New(Order {
         order_id: new.order_id.to_string(),
         tenant: new.who.tenant_id().to_owned(),
@@ -93,11 +94,8 @@ pub(crate) async fn place(tx: &mut Tx<Db>, new: &NewOrder<'_>) -> Result<Placed>
 }
 
 async fn placed_before(tx: &mut Tx<Db>, new: &NewOrder<'_>) -> Result<Placed> {
-    let row = sqlx::query(sql::ORDER_OF_CART)
-        .bind(new.lineage)
-        .bind(new.generation)
-        .fetch_one(&mut **tx)
-        .await?;
+    let row =
+        sqlx::query(sql::ORDER_OF_CART).bind(new.lineage).bind(new.generation).fetch_one(&mut **tx).await?;
     let operation: String = row.try_get("operation")?;
     Ok(Placed::Before(operation.parse()?, lines(&row)?))
 }

@@ -19,11 +19,6 @@ pub(crate) async fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing at this path")
 }
 
-/// A known path, asked in another way. Axum adds `Allow`.
-pub(crate) async fn method_not_allowed() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This path has no such method")
-}
-
 /// An order that does not exist, or is somebody else's.
 pub(crate) fn no_such_order() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such order")

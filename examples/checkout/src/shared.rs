@@ -100,7 +100,9 @@ impl Shared {
 /// What works on one machine and surprises on two.
 fn warn(settings: &Settings) {
     if settings.key_ring.is_none() {
-        tracing::warn!("no --key-ring: other processes, and the next run of this one, accept neither cookies nor events");
+        tracing::warn!(
+            "no --key-ring: other processes, and the next run of this one, accept neither cookies nor events"
+        );
     }
     if settings.public_url.as_ref().is_none_or(|url| url.scheme() == "http") {
         tracing::warn!("plain http: the session's cookie is sent without `Secure`");

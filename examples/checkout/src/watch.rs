@@ -79,10 +79,13 @@ impl Watch {
         let Some(then) = state.samples.front() else { return now };
         let since = |(name, now): (String, Tally)| {
             let then = then.get(&name).copied().unwrap_or_default();
-            (name, Tally {
+            (
+                name,
+                Tally {
                     total: now.total.saturating_sub(then.total),
                     good: now.good.saturating_sub(then.good),
-                })
+                },
+            )
         };
         now.into_iter().map(since).collect()
     }

@@ -7,8 +7,8 @@ use sqlx::{PgConnection, Postgres, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    Ack, Aside, BATCH_BYTES, BATCH_EVENTS, Batch, COUNTED, Held, OutboxConnection, OutboxDb, Pending, Redriven,
-    Row, SWEPT, Who, headers_text,
+    Ack, Aside, BATCH_BYTES, BATCH_EVENTS, Batch, COUNTED, Held, OutboxConnection, OutboxDb, Pending,
+    Redriven, Row, SWEPT, Who, headers_text,
     rows::{self, Columns},
     sealed::Sealed,
 };
@@ -192,11 +192,8 @@ impl OutboxConnection for PgConnection {
     }
 
     async fn lag(&mut self, pooler: Pooler) -> Result<(f64, u64)> {
-        let row = sqlx::query(sql::LAG)
-            .bind(COUNTED)
-            .persistent(pooler.keeps_statements())
-            .fetch_one(self)
-            .await?;
+        let row =
+            sqlx::query(sql::LAG).bind(COUNTED).persistent(pooler.keeps_statements()).fetch_one(self).await?;
         Ok((row.try_get("seconds")?, row.try_get::<i64, _>("events")?.unsigned_abs()))
     }
 
@@ -273,7 +270,8 @@ fn columns(row: &PgRow) -> Result<Columns> {
 }
 
 fn parked(row: &PgRow) -> Result<Parked> {
-    let bad = |error| Error::new(ErrorKind::Corrupt, "the id of a parked event cannot be read").with_source(error);
+    let bad =
+        |error| Error::new(ErrorKind::Corrupt, "the id of a parked event cannot be read").with_source(error);
     Ok(Parked {
         id: row.try_get::<&str, _>("id")?.parse().map_err(|error: uuid::Error| bad(error))?,
         kind: row.try_get("type")?,

@@ -127,7 +127,9 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn into_record(self, position: LogPosition) -> Result<Record> {
         let headers: BTreeMap<String, String> = match &self.headers {
-            Some(text) => serde_json::from_str(text).map_err(|error| corrupt("headers").with_source(error))?,
+            Some(text) => {
+                serde_json::from_str(text).map_err(|error| corrupt("headers").with_source(error))?
+            }
             None => BTreeMap::new(),
         };
         Ok(Record {

@@ -65,8 +65,7 @@ impl OutboxConnection for SqliteConnection {
         let mut batches = Vec::new();
         for lane in sqlx::query(sql::BUMP).bind(&relay).bind(busy(who)).fetch_all(&mut *self).await? {
             let number = rows::lane(lane.try_get("lane")?)?;
-            let found =
-                sqlx::query(sql::DUE).bind(number).bind(BATCH_EVENTS).fetch_all(&mut *self).await?;
+            let found = sqlx::query(sql::DUE).bind(number).bind(BATCH_EVENTS).fetch_all(&mut *self).await?;
             batches.push(gather(&lane, number, &found, true)?);
         }
         let mut who = who.clone();
@@ -114,7 +113,8 @@ impl OutboxConnection for SqliteConnection {
     async fn redriven(&mut self, _: &Who, redriven: &[Redriven]) -> Result<()> {
         for lane in redriven {
             for (_, seq) in &lane.sent {
-                let gone = sqlx::query(sql::UNPARK).bind(lane.lane).bind(seq).fetch_optional(&mut *self).await?;
+                let gone =
+                    sqlx::query(sql::UNPARK).bind(lane.lane).bind(seq).fetch_optional(&mut *self).await?;
                 if let Some(gone) = gone {
                     let key: String = gone.try_get("key")?;
                     sqlx::query(sql::NEXT).bind(lane.lane).bind(key).execute(&mut *self).await?;
@@ -207,7 +207,8 @@ fn columns(row: &SqliteRow) -> Result<Columns> {
 }
 
 fn parked(row: &SqliteRow) -> Result<Parked> {
-    let bad = |error| Error::new(ErrorKind::Corrupt, "the id of a parked event cannot be read").with_source(error);
+    let bad =
+        |error| Error::new(ErrorKind::Corrupt, "the id of a parked event cannot be read").with_source(error);
     Ok(Parked {
         id: row.try_get::<&str, _>("id")?.parse().map_err(|error: uuid::Error| bad(error))?,
         kind: row.try_get("type")?,

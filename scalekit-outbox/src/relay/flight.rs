@@ -126,7 +126,12 @@ pub(super) fn ack(batch: &Batch, poisoned: &[Poisoned]) -> Ack {
         if !row.behind && !keys.contains(row.record.key.as_str()) {
             let Some(refused) = refused else { continue };
             keys.insert(row.record.key.as_str());
-            tracing::error!(lane = batch.lane, kind = row.record.kind, reason = refused.reason, "an event is parked");
+            tracing::error!(
+                lane = batch.lane,
+                kind = row.record.kind,
+                reason = refused.reason,
+                "an event is parked"
+            );
             aside.push(set_aside(row, Some(refused)));
         } else {
             aside.push(set_aside(row, None));

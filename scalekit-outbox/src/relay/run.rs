@@ -240,7 +240,10 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             Err(error) => Err(error),
         };
         if let Err(error) = released {
-            tracing::warn!(?error, "a relay stopped without letting go of its lanes; they stay its own for the lease");
+            tracing::warn!(
+                ?error,
+                "a relay stopped without letting go of its lanes; they stay its own for the lease"
+            );
         }
     }
 }

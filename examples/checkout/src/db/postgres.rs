@@ -34,7 +34,8 @@ impl Databases {
     /// Pools to all shards, for one pod.
     pub(crate) fn topology(&self, pool_max: u32) -> Result<Topology<Database>> {
         let map = ShardMap::even(self.shards.iter().map(|shard| shard.name.as_str()))?;
-        let empty = Topology::<Database>::builder(map).with_budget(self.budget.clone()).with_pool_max(pool_max);
+        let empty =
+            Topology::<Database>::builder(map).with_budget(self.budget.clone()).with_pool_max(pool_max);
         let with = |builder: scalekit::shard::TopologyBuilder<_>, shard: &ShardSpec| {
             builder.with_url(shard.name.as_str(), shard.url.as_str())
         };

@@ -35,6 +35,7 @@ impl Databases {
             }
             given => (given.to_vec(), None),
         };
+        tracing::debug!(processes = settings.processes, "files have no connections to budget");
         Ok(Self { shards, locks: FileLocks::default(), temporary })
     }
 

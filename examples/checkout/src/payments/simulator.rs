@@ -144,8 +144,8 @@ mod tests {
         let payments = Payments::new(simulator.url()).unwrap();
         for (token, decision) in [("tok_visa", Charged::Paid), ("tok_declined", Charged::Declined)] {
             let order = Order { order_id: Uuid::now_v7(), amount_cents: 100, payment_token: token };
-            assert_eq!(payments.charge(&order).await, decision);
-            assert_eq!(payments.charge(&order).await, decision);
+            assert_eq!(payments.charge(&order).await.unwrap(), decision);
+            assert_eq!(payments.charge(&order).await.unwrap(), decision);
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) async fn place(
         Placed::Before(operation, lines) => {
             // That order's client has its answer and will not ask again, so what it asked of the session may never
             // have arrived. It is made good here, under that order's own operation: at most once, whoever does it.
-            session.apply(operation, &subtracted(&lines)?).await?;
+            let _done_or_before = session.apply(operation, &subtracted(&lines)?).await?;
             return Err(cart_ordered().into());
         }
     };

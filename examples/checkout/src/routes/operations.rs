@@ -23,14 +23,20 @@ pub(crate) async fn ready(State(pod): State<Pod>) -> Response {
         Phase::Serving => (StatusCode::OK, "serving"),
         Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
     };
-    let shards: Vec<_> = pod.topology.shards().map(|shard| {
-        json!({"name": shard.name(), "state": up(!shard.is_down())})
-    }).collect();
-    let relays: Vec<_> = pod.watch.databases().into_iter().map(|seen| {
-        json!({"database": seen.name, "state": up(seen.lag.is_some()), "error": seen.error})
-    }).collect();
+    let shards: Vec<_> = pod
+        .topology
+        .shards()
+        .map(|shard| json!({"name": shard.name(), "state": up(!shard.is_down())}))
+        .collect();
+    let relays: Vec<_> = pod
+        .watch
+        .databases()
+        .into_iter()
+        .map(|seen| json!({"database": seen.name, "state": up(seen.lag.is_some()), "error": seen.error}))
+        .collect();
     let sessions = json!({"store": pod.sessions.kind(), "state": up(!pod.sessions.is_down())});
-    let body = json!({"state": state, "pod": pod.number, "sessions": sessions, "shards": shards, "relays": relays});
+    let body =
+        json!({"state": state, "pod": pod.number, "sessions": sessions, "shards": shards, "relays": relays});
     (status, Json(body)).into_response()
 }
 

@@ -1,39 +1,31 @@
-//! The client against providers that refuse, hang, hang up and forget.
+//! The client against providers that refuse, hang and hang up.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{Router, extract::State, http::HeaderMap, routing::post};
 use tokio::net::TcpListener;
 
 use super::*;
 
-/// A provider that answers with these statuses in turn, the last for ever, and remembers the keys.
+/// A provider that answers with one status (0 is no answer at all), and remembers the keys.
 #[derive(Clone)]
 struct Provider {
-    statuses: Arc<Vec<u16>>,
-    calls: Arc<AtomicUsize>,
+    status: u16,
     keys: Arc<Mutex<Vec<String>>>,
 }
 
 async fn answer(State(provider): State<Provider>, headers: HeaderMap) -> StatusCode {
-    let call = provider.calls.fetch_add(1, Ordering::SeqCst);
-    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
-    provider.keys.lock().unwrap().push(key);
-    let status = provider.statuses[call.min(provider.statuses.len() - 1)];
-    if status == 0 {
+    provider.keys.lock().unwrap().push(headers["idempotency-key"].to_str().unwrap().to_owned());
+    if provider.status == 0 {
         std::future::pending::<()>().await;
     }
-    StatusCode::from_u16(status).unwrap()
+    StatusCode::from_u16(provider.status).unwrap()
 }
 
-async fn provider(statuses: &[u16]) -> (Provider, Payments) {
+async fn provider(status: u16) -> (Provider, Payments) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/v1/", listener.local_addr().unwrap())).unwrap();
-    let provider =
-        Provider { statuses: Arc::new(statuses.to_vec()), calls: Arc::default(), keys: Arc::default() };
+    let provider = Provider { status, keys: Arc::default() };
     let router = Router::new().route("/v1/charges", post(answer)).with_state(provider.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     (provider, Payments::new(&url).unwrap())
@@ -44,42 +36,36 @@ fn order(order_id: Uuid) -> Charge<'static> {
 }
 
 #[tokio::test]
-async fn asks_until_it_knows_and_always_under_the_same_key() {
-    let (provider, payments) = provider(&[500, 429, 409, 425, 201]).await;
+async fn an_order_is_always_charged_under_the_same_key() {
+    let (provider, payments) = provider(201).await;
     let order_id = Uuid::now_v7();
-    assert_eq!(payments.charge(&order(order_id)).await, Charged::Paid);
-    let keys = provider.keys.lock().unwrap().clone();
-    assert_eq!(keys, vec![Uuid::new_v5(&order_id, b"psp/charge").to_string(); 5]);
-}
-
-#[tokio::test]
-async fn a_provider_that_hangs_is_asked_again() {
-    let (provider, payments) = provider(&[0, 200]).await;
-    assert_eq!(payments.charge(&order(Uuid::now_v7())).await, Charged::Paid);
-    assert_eq!(provider.calls.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
-async fn a_decision_is_final() {
-    for (status, decision) in
-        [(402, Charged::Declined), (400, Charged::Refused(StatusCode::BAD_REQUEST)), (204, Charged::Paid)]
-    {
-        let (provider, payments) = provider(&[status]).await;
-        assert_eq!(payments.charge(&order(Uuid::now_v7())).await, decision);
-        assert_eq!(provider.calls.load(Ordering::SeqCst), 1, "{status}");
+    for _ in 0..2 {
+        assert_eq!(payments.charge(&order(order_id)).await.unwrap(), Charged::Paid);
     }
+    let key = Uuid::new_v5(&order_id, b"psp/charge").to_string();
+    assert_eq!(*provider.keys.lock().unwrap(), [key.clone(), key]);
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
-    assert!(matches!(decide(StatusCode::TEMPORARY_REDIRECT), Err(Again::Busy(_))));
+async fn a_provider_that_hangs_or_is_gone_is_to_be_asked_again() {
+    let (_provider, payments) = provider(0).await;
+    assert!(payments.charge(&order(Uuid::now_v7())).await.unwrap_err().is_transient());
+    let nobody = Payments::new(&Url::parse("http://127.0.0.1:1/").unwrap()).unwrap();
+    assert!(nobody.charge(&order(Uuid::now_v7())).await.unwrap_err().is_transient());
 }
 
 #[test]
-fn pauses_stay_within_half_and_whole() {
-    for _ in 0..1000 {
-        let pause = jittered(PAUSE_MAX);
-        assert!((PAUSE_MAX / 2..=PAUSE_MAX).contains(&pause), "{pause:?}");
+fn a_status_decides_or_is_to_be_asked_again() {
+    for status in [200, 201, 204] {
+        assert_eq!(decide(StatusCode::from_u16(status).unwrap()).unwrap(), Charged::Paid);
+    }
+    assert_eq!(decide(StatusCode::PAYMENT_REQUIRED).unwrap(), Charged::Declined);
+    for status in [400, 401, 404, 422] {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(decide(status).unwrap(), Charged::Refused(status));
+    }
+    for status in [307, 408, 409, 425, 429, 500, 502, 503, 504] {
+        assert!(decide(StatusCode::from_u16(status).unwrap()).unwrap_err().is_transient(), "{status}");
     }
 }
 
