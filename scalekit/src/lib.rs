@@ -20,6 +20,10 @@
 
 mod stack;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 #[cfg(feature = "idempotency")]
 pub use scalekit_idempotency as idempotency;
 #[cfg(feature = "outbox")]
