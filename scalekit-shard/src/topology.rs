@@ -52,7 +52,7 @@ struct Inner<D: Engine> {
     budget: Option<BudgetReport>,
 }
 
-/// One shard of a [`Topology`].
+/// One shard of a [`Topology`]; a clone has the same pool.
 pub struct Shard<D: Engine = Postgres> {
     pub(crate) name: Box<str>,
     pub(crate) place: Place,
@@ -247,6 +247,13 @@ impl<D: Engine> TxSource<D> for Shard<D> {
 impl<D: Engine> Clone for Topology<D> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<D: Engine> Clone for Shard<D> {
+    fn clone(&self) -> Self {
+        let Self { name, place, pool, source } = self;
+        Self { name: name.clone(), place: place.clone(), pool: pool.clone(), source: source.clone() }
     }
 }
 

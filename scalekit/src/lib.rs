@@ -41,6 +41,6 @@ pub use scalekit_core::redis;
 #[cfg(feature = "slo")]
 pub use scalekit_core::slo;
 pub use scalekit_core::{
-    AfterCommit, Clock, Error, ErrorKind, Gate, ManualClock, OperationId, Participants, Position, Principal,
-    Result, SystemClock, Worker, Workers, http,
+    AfterCommit, Clock, Error, ErrorKind, Gate, KeyRing, ManualClock, OperationId, Participants, Position,
+    Principal, Result, SystemClock, Worker, Workers, http,
 };

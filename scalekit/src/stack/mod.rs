@@ -2,6 +2,8 @@
 
 #[cfg(feature = "idempotency")]
 mod idempotency;
+#[cfg(feature = "session")]
+mod session;
 #[cfg(feature = "slo")]
 mod slo;
 
