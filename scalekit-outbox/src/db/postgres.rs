@@ -1,0 +1,285 @@
+//! The outbox on Postgres.
+
+use std::time::Duration;
+
+use scalekit_core::{Error, ErrorKind, Result, db::Pooler};
+use sqlx::{PgConnection, Postgres, Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{
+    Ack, Aside, BATCH_BYTES, BATCH_EVENTS, Batch, COUNTED, Held, OutboxConnection, OutboxDb, Pending,
+    Redriven, Row, SWEPT, Who, headers_text,
+    rows::{self, Columns},
+    sealed::Sealed,
+};
+use crate::{Event, Parked, lane_of, sql::postgres as sql};
+
+impl Sealed for Postgres {}
+impl Sealed for PgConnection {}
+impl OutboxDb for Postgres {}
+
+impl OutboxConnection for PgConnection {
+    async fn append(&mut self, events: &[Event], pooler: Pooler) -> Result<()> {
+        sqlx::query(sql::APPEND)
+            .bind(column(events, |event| i16::from(lane_of(&event.key))))
+            .bind(column(events, |event| event.id.to_string()))
+            .bind(column(events, |event| event.kind.as_str()))
+            .bind(column(events, |event| event.source.as_str()))
+            .bind(column(events, |event| event.key.as_str()))
+            .bind(column(events, |event| event.content_type.as_str()))
+            .bind(column(events, |event| event.traceparent.as_deref()))
+            .bind(column(events, headers_text))
+            .bind(column(events, |event| event.data.as_ref()))
+            .persistent(pooler.keeps_statements())
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn balance(&mut self, who: &Who) -> Result<Held> {
+        let (relay, lease) = (who.relay.to_string(), who.lease.as_secs_f64());
+        let keep = who.pooler.keeps_statements();
+        let alone: bool =
+            sqlx::query_scalar(sql::BEAT).bind(&relay).persistent(keep).fetch_one(&mut *self).await?;
+        sqlx::query(sql::GIVE)
+            .bind(&relay)
+            .bind(lease)
+            .bind(busy(who))
+            .persistent(keep)
+            .execute(&mut *self)
+            .await?;
+        if alone {
+            sqlx::query(sql::TAKE).bind(&relay).bind(lease).persistent(keep).execute(&mut *self).await?;
+        }
+        let row =
+            sqlx::query(sql::MINE).bind(&relay).bind(lease).persistent(keep).fetch_one(&mut *self).await?;
+        let (lanes, epochs): (Vec<i16>, Vec<i64>) = (row.try_get("lanes")?, row.try_get("epochs")?);
+        let lanes = lanes.into_iter().zip(epochs).map(|(lane, epoch)| Ok((rows::lane(lane)?, epoch)));
+        let regressed = row.try_get::<Option<bool>, _>("regressed")?.unwrap_or_default();
+        Ok(Held { lanes: lanes.collect::<Result<_>>()?, fair: row.try_get("fair")?, regressed })
+    }
+
+    async fn pending(&mut self, who: &Who) -> Result<Pending> {
+        let row = sqlx::query(sql::PENDING)
+            .bind(who.relay.to_string())
+            .bind(busy(who))
+            .persistent(who.pooler.keeps_statements())
+            .fetch_one(self)
+            .await?;
+        Ok(Pending { events: row.try_get("events")?, parked: row.try_get("parked")? })
+    }
+
+    async fn tick(&mut self, who: &Who) -> Result<Option<i64>> {
+        let keep = who.pooler.keeps_statements();
+        Ok(sqlx::query_scalar(sql::TICK).persistent(keep).fetch_optional(self).await?)
+    }
+
+    async fn read(&mut self, who: &Who, tick: i64) -> Result<Vec<Batch>> {
+        let relay = who.relay.to_string();
+        let keep = who.pooler.keeps_statements();
+        let due = sqlx::query(sql::DUE)
+            .bind(&relay)
+            .bind(busy(who))
+            .bind(BATCH_EVENTS)
+            .bind(tick)
+            .persistent(keep)
+            .fetch_all(&mut *self)
+            .await?;
+        let mut batches = gather(due, true)?;
+        // Their lanes open no window now: what follows must have a later tick than the parked events get.
+        let mut busy = busy(who);
+        busy.extend(batches.iter().map(|batch| i16::from(batch.lane)));
+        sqlx::query(sql::OPEN)
+            .bind(&relay)
+            .bind(&busy)
+            .bind(tick)
+            .persistent(keep)
+            .execute(&mut *self)
+            .await?;
+        let read = sqlx::query(sql::READ)
+            .bind(&relay)
+            .bind(&busy)
+            .bind(BATCH_EVENTS)
+            .bind(BATCH_BYTES)
+            .persistent(keep)
+            .fetch_all(self)
+            .await?;
+        batches.extend(gather(read, false)?);
+        Ok(batches)
+    }
+
+    async fn ack(&mut self, who: &Who, acks: &[Ack]) -> Result<Vec<u8>> {
+        let keep = who.pooler.keeps_statements();
+        let acked: Vec<i16> = sqlx::query_scalar(sql::ACK)
+            .bind(who.relay.to_string())
+            .bind(column(acks, |ack| i16::from(ack.lane)))
+            .bind(column(acks, |ack| ack.epoch))
+            .bind(column(acks, |ack| ack.seq))
+            .bind(column(acks, |ack| ack.closed))
+            .persistent(keep)
+            .fetch_all(&mut *self)
+            .await?;
+        let acked = acked.into_iter().map(rows::lane).collect::<Result<Vec<_>>>()?;
+        let aside: Vec<(u8, &Aside)> = acks
+            .iter()
+            .filter(|ack| acked.contains(&ack.lane))
+            .flat_map(|ack| ack.aside.iter().map(|aside| (ack.lane, aside)))
+            .collect();
+        if !aside.is_empty() {
+            sqlx::query(sql::PARK)
+                .bind(column(&aside, |(lane, _)| i16::from(*lane)))
+                .bind(column(&aside, |(_, aside)| aside.tick))
+                .bind(column(&aside, |(_, aside)| aside.xid.as_str()))
+                .bind(column(&aside, |(_, aside)| aside.seq))
+                .bind(column(&aside, |(_, aside)| aside.reason.as_deref()))
+                .bind(column(&aside, |(_, aside)| aside.retry))
+                .persistent(keep)
+                .execute(self)
+                .await?;
+        }
+        Ok(acked)
+    }
+
+    async fn redriven(&mut self, who: &Who, redriven: &[Redriven]) -> Result<()> {
+        let keep = who.pooler.keeps_statements();
+        let sent: Vec<(u8, (i64, i64))> =
+            redriven.iter().flat_map(|lane| lane.sent.iter().map(|place| (lane.lane, *place))).collect();
+        sqlx::query(sql::UNPARK)
+            .bind(column(&sent, |(lane, _)| i16::from(*lane)))
+            .bind(column(&sent, |(_, (tick, _))| *tick))
+            .bind(column(&sent, |(_, (_, seq))| *seq))
+            .persistent(keep)
+            .execute(&mut *self)
+            .await?;
+        let refused: Vec<(u8, &Aside)> =
+            redriven.iter().flat_map(|lane| lane.refused.iter().map(|aside| (lane.lane, aside))).collect();
+        sqlx::query(sql::REPARK)
+            .bind(column(&refused, |(lane, _)| i16::from(*lane)))
+            .bind(column(&refused, |(_, aside)| aside.tick))
+            .bind(column(&refused, |(_, aside)| aside.seq))
+            .bind(column(&refused, |(_, aside)| aside.reason.as_deref()))
+            .bind(column(&refused, |(_, aside)| aside.retry))
+            .persistent(keep)
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn release(&mut self, who: &Who) -> Result<()> {
+        let keep = who.pooler.keeps_statements();
+        sqlx::query(sql::RELEASE).bind(who.relay.to_string()).persistent(keep).execute(self).await?;
+        Ok(())
+    }
+
+    async fn sweep(&mut self, who: &Who, retention: Duration) -> Result<u64> {
+        let relay = who.relay.to_string();
+        let keep = who.pooler.keeps_statements();
+        sqlx::query(sql::ADVANCE).bind(&relay).bind(busy(who)).persistent(keep).execute(&mut *self).await?;
+        sqlx::query(sql::SWEEP_TICKS)
+            .bind(SWEPT)
+            .bind(who.lease.as_secs_f64() * 10.0)
+            .persistent(keep)
+            .execute(&mut *self)
+            .await?;
+        let swept = sqlx::query(sql::SWEEP_EVENTS)
+            .bind(&relay)
+            .bind(retention.as_secs_f64())
+            .bind(SWEPT)
+            .persistent(keep)
+            .execute(self)
+            .await?;
+        Ok(swept.rows_affected())
+    }
+
+    async fn lag(&mut self, pooler: Pooler) -> Result<(f64, u64)> {
+        let row =
+            sqlx::query(sql::LAG).bind(COUNTED).persistent(pooler.keeps_statements()).fetch_one(self).await?;
+        Ok((row.try_get("seconds")?, row.try_get::<i64, _>("events")?.unsigned_abs()))
+    }
+
+    async fn parked(&mut self, limit: u16, pooler: Pooler) -> Result<Vec<Parked>> {
+        let found = sqlx::query(sql::PARKED)
+            .bind(i64::from(limit))
+            .persistent(pooler.keeps_statements())
+            .fetch_all(self)
+            .await?;
+        found.iter().map(parked).collect()
+    }
+
+    async fn redrive(&mut self, event: Uuid, pooler: Pooler) -> Result<bool> {
+        let done = sqlx::query(sql::REDRIVE)
+            .bind(event.to_string())
+            .persistent(pooler.keeps_statements())
+            .execute(self)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+fn column<'i, I, T>(items: &'i [I], part: impl Fn(&'i I) -> T) -> Vec<T> {
+    items.iter().map(part).collect()
+}
+
+fn busy(who: &Who) -> Vec<i16> {
+    who.busy.iter().copied().map(i16::from).collect()
+}
+
+/// Puts the rows of each lane, which follow each other, into one batch.
+fn gather(found: Vec<PgRow>, parked: bool) -> Result<Vec<Batch>> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for row in found {
+        let lane = rows::lane(row.try_get("lane")?)?;
+        if batches.last().is_none_or(|batch| batch.lane != lane) {
+            let epoch = row.try_get("epoch")?;
+            batches.push(Batch { lane, epoch, more: false, parked, rows: Vec::new() });
+        }
+        let Some(batch) = batches.last_mut() else { continue };
+        if let Some(found) = row.try_get::<Option<i64>, _>("found")? {
+            batch.rows.push(if parked { read_parked(&row)? } else { read(&row)? });
+            batch.more = !parked && found > batch.rows.len() as i64;
+        }
+    }
+    Ok(batches)
+}
+
+fn read(row: &PgRow) -> Result<Row> {
+    let (tick, seq) = (row.try_get("tick")?, row.try_get("seq")?);
+    let position = rows::position(row.try_get("cluster")?, tick, seq)?;
+    let (xid, behind) = (row.try_get("xid")?, row.try_get("behind")?);
+    Ok(Row { record: columns(row)?.into_record(position)?, place: (tick, seq), xid, behind })
+}
+
+fn read_parked(row: &PgRow) -> Result<Row> {
+    let position = rows::position(row.try_get("cluster")?, row.try_get("tick")?, row.try_get("found")?)?;
+    let place = (row.try_get("parked_tick")?, row.try_get("seq")?);
+    Ok(Row { record: columns(row)?.into_record(position)?, place, xid: String::new(), behind: false })
+}
+
+fn columns(row: &PgRow) -> Result<Columns> {
+    Ok(Columns {
+        id: row.try_get("id")?,
+        kind: row.try_get("type")?,
+        source: row.try_get("source")?,
+        key: row.try_get("key")?,
+        content_type: row.try_get("datacontenttype")?,
+        traceparent: row.try_get("traceparent")?,
+        headers: row.try_get("headers")?,
+        data: row.try_get("data")?,
+        time: row.try_get("time")?,
+    })
+}
+
+fn parked(row: &PgRow) -> Result<Parked> {
+    let bad =
+        |error| Error::new(ErrorKind::Corrupt, "the id of a parked event cannot be read").with_source(error);
+    Ok(Parked {
+        id: row.try_get::<&str, _>("id")?.parse().map_err(|error: uuid::Error| bad(error))?,
+        kind: row.try_get("type")?,
+        lane: rows::lane(row.try_get("lane")?)?,
+        reason: row.try_get("reason")?,
+        retry: row.try_get("retry")?,
+        attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
+        seconds: row.try_get::<i64, _>("seconds")?.unsigned_abs(),
+        behind: u32::try_from(row.try_get::<i64, _>("behind")?).unwrap_or(u32::MAX),
+    })
+}

@@ -1,0 +1,259 @@
+//! The relay's loop: lease, look, snapshot, read, send, acknowledge.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use scalekit_core::{Result, db::Pooler};
+use tokio::{
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Relay,
+    flight::{self, Air, Landed, Landing},
+};
+use crate::{Lane, OutboxDb, db};
+
+/// The bounds of the pause between two looks that found nothing.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How soon after a look that found nothing a wake can bring the next: the commit may be under way still.
+const WAKE_PAUSE: Duration = Duration::from_millis(5);
+/// How long a lane rests whose sink disagrees, or whose sink panicked.
+const REST: Duration = Duration::from_secs(5);
+/// How often old events are looked for, and how soon again if there were some.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+/// How long a stopping relay waits for batches under way.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// One run of a relay.
+pub(super) struct Run<'r, D: OutboxDb> {
+    relay: &'r Relay<D>,
+    air: Arc<Air>,
+    flights: JoinSet<Landing>,
+    busy: HashMap<u8, Flying>,
+    resting: HashMap<u8, Instant>,
+    landed: Vec<Landing>,
+    pause: Duration,
+    look: Instant,
+    looked: Instant,
+    beat: Instant,
+    sweep: Instant,
+}
+
+/// A lane with a batch under way.
+struct Flying {
+    epoch: i64,
+    task: AbortHandle,
+}
+
+impl<'r, D: OutboxDb> Run<'r, D> {
+    pub(super) fn new(relay: &'r Relay<D>) -> Self {
+        let now = Instant::now();
+        Self {
+            relay,
+            air: Arc::new(Air::new(Arc::clone(&relay.sink), CancellationToken::new())),
+            flights: JoinSet::new(),
+            busy: HashMap::new(),
+            resting: HashMap::new(),
+            landed: Vec::new(),
+            pause: SHORTEST_PAUSE,
+            look: now,
+            looked: now,
+            beat: now,
+            sweep: now + SWEEP_EVERY,
+        }
+    }
+
+    pub(super) async fn until(mut self, cancel: CancellationToken) {
+        let mut wakes = self.relay.waker.listen();
+        let mut failing = false;
+        while !cancel.is_cancelled() {
+            match self.step().await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(database = %self.relay.database, ?error, "the relay cannot go on now");
+                    }
+                    failing = true;
+                    self.pause = LONGEST_PAUSE;
+                    self.look = Instant::now() + LONGEST_PAUSE;
+                }
+            }
+            let next = self.look.min(self.beat.max(Instant::now() + SHORTEST_PAUSE));
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = sleep_until(next) => {}
+                Ok(()) = wakes.changed(), if !failing => self.wake(),
+                Some(ended) = self.flights.join_next_with_id() => self.touch_down(ended),
+            }
+        }
+        self.stop().await;
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        while let Some(ended) = self.flights.try_join_next_with_id() {
+            self.touch_down(ended);
+        }
+        if self.beat <= Instant::now() {
+            self.balance().await?;
+        }
+        if !self.landed.is_empty() {
+            self.settle().await?;
+        }
+        if self.sweep <= Instant::now() {
+            let swept = self.relay.sweep(&self.who()).await?;
+            self.sweep = Instant::now() + if swept > 0 { SWEEP_AGAIN } else { SWEEP_EVERY };
+        }
+        if self.look <= Instant::now() && self.air.is_held() {
+            self.look().await?;
+        }
+        Ok(())
+    }
+
+    /// Renews the lease; lets go of batches of lanes that others have taken.
+    async fn balance(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let held = self.relay.balance(&self.who()).await?;
+        if held.regressed {
+            tracing::error!(
+                database = %self.relay.database,
+                "the database is a copy whose transaction ids lie before those of the outbox: events cannot be told new from old"
+            );
+        }
+        self.air.extend(started + self.relay.lease.mul_f64(0.8));
+        // With less than its share it asks more often: another relay is about to let go of some.
+        let wanting = (held.lanes.len() as i64) < held.fair;
+        let again = self.relay.lease / 3;
+        self.beat = started + if wanting { again.min(Duration::from_millis(500)) } else { again };
+        self.busy.retain(|lane, flying| {
+            let kept = held.lanes.contains(&(*lane, flying.epoch));
+            if !kept {
+                flying.task.abort();
+            }
+            kept
+        });
+        self.hurry();
+        Ok(())
+    }
+
+    /// Looks for events, and sends them off.
+    async fn look(&mut self) -> Result<()> {
+        self.resting.retain(|_, until| *until > Instant::now());
+        let who = self.who();
+        let pending = self.relay.pending(&who).await?;
+        self.looked = Instant::now();
+        self.look = self.looked + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if !(pending.events || pending.parked) {
+            return Ok(());
+        }
+        let tick = self.relay.tick(&who).await?;
+        for batch in self.relay.read(&who, tick).await? {
+            let lane = Lane::new(Arc::clone(&self.relay.database), batch.lane, batch.epoch.unsigned_abs());
+            let (number, epoch) = (batch.lane, batch.epoch);
+            let task = self.flights.spawn(Arc::clone(&self.air).fly(lane, batch));
+            self.busy.insert(number, Flying { epoch, task });
+        }
+        self.hurry();
+        Ok(())
+    }
+
+    /// A batch has come down, or its task was aborted or panicked.
+    fn touch_down(&mut self, ended: Result<(Id, Landing), JoinError>) {
+        match ended {
+            Ok((id, landing)) => {
+                let lane = landing.batch.lane;
+                // Of a lane that was taken meanwhile nothing is to be acknowledged.
+                if self.busy.get(&lane).is_some_and(|flying| flying.task.id() == id) {
+                    self.landed.push(landing);
+                }
+            }
+            Err(error) => {
+                let lane = self.busy.iter().find(|(_, flying)| flying.task.id() == error.id());
+                if let Some(lane) = lane.map(|(lane, _)| *lane) {
+                    tracing::error!(lane, "the sink panicked");
+                    self.rest(lane);
+                }
+            }
+        }
+    }
+
+    /// Acknowledges what has come down.
+    async fn settle(&mut self) -> Result<()> {
+        let (mut acks, mut redriven, mut sent) = (Vec::new(), Vec::new(), 0);
+        for Landing { batch, landed } in &self.landed {
+            let Landed::Taken(poisoned) = landed else { continue };
+            if batch.parked {
+                redriven.push(flight::redriven(batch, poisoned));
+            } else {
+                acks.push(flight::ack(batch, poisoned));
+            }
+            sent += batch.rows.len() as u64;
+        }
+        let who = self.who();
+        if !acks.is_empty() {
+            self.relay.ack(&who, &acks).await?;
+        }
+        if !redriven.is_empty() {
+            self.relay.redriven(&who, &redriven).await?;
+        }
+        self.relay.meter.count(sent);
+        for landing in std::mem::take(&mut self.landed) {
+            match landing.landed {
+                Landed::Taken(_) | Landed::GivenUp => {
+                    self.busy.remove(&landing.batch.lane);
+                }
+                Landed::Fenced => {
+                    self.rest(landing.batch.lane);
+                    self.beat = Instant::now();
+                }
+            }
+        }
+        self.hurry();
+        Ok(())
+    }
+
+    fn rest(&mut self, lane: u8) {
+        self.busy.remove(&lane);
+        self.resting.insert(lane, Instant::now() + REST);
+    }
+
+    fn wake(&mut self) {
+        self.pause = WAKE_PAUSE;
+        self.look = self.look.min(self.looked + WAKE_PAUSE);
+    }
+
+    fn hurry(&mut self) {
+        self.pause = SHORTEST_PAUSE;
+        self.look = Instant::now();
+    }
+
+    fn who(&self) -> db::Who {
+        let busy = self.busy.keys().chain(self.resting.keys()).copied().collect();
+        db::Who { relay: self.relay.id, lease: self.relay.lease, busy, pooler: Pooler::Direct }
+    }
+
+    /// Waits for batches under way, acknowledges them and lets go of all lanes.
+    async fn stop(mut self) {
+        self.air.cancel.cancel();
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(ended)) = timeout_at(deadline, self.flights.join_next_with_id()).await {
+            self.touch_down(ended);
+        }
+        self.flights.abort_all();
+        let settled = if self.landed.is_empty() { Ok(()) } else { self.settle().await };
+        let released = match settled {
+            Ok(()) => self.relay.release(&self.who()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = released {
+            tracing::warn!(
+                ?error,
+                "a relay stopped without letting go of its lanes; they stay its own for the lease"
+            );
+        }
+    }
+}

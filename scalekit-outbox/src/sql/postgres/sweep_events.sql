@@ -1,0 +1,13 @@
+-- Deletes events that are acknowledged and old enough, at most $3 of each lane of a relay.
+-- $1 relay, text  $2 retention in seconds, float8  $3 bigint
+delete from scalekit.event
+ where ctid = any (array(
+       select old.ctid
+         from scalekit.lane l
+         join scalekit.tick p on p.id = l.tick
+        cross join lateral (
+              select e.ctid, e.at from scalekit.event e
+               where e.lane = l.lane and e.xid < pg_snapshot_xmin(p.snap)
+               order by e.xid, e.seq
+               limit $3) old
+        where l.owner = $1::uuid and old.at < clock_timestamp() - make_interval(secs => $2)))
