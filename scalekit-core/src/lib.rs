@@ -7,9 +7,11 @@
 //! | [`AfterCommit`] | | what must follow a commit in another store |
 //! | [`Worker`] | | background work that stops when told |
 //! | [`Gate`] | | fail fast while a store is down |
+//! | [`skh1`] | | where a key belongs: bytes, hash, slot |
 //! | [`KeyRing`] | | the keys that several processes share |
 //! | [`hash_tag`] | | Redis keys that share a slot |
 //! | [`redis`] | `redis` | the Redis handle and typed scripts |
+//! | `slo` | `slo` | latency per route, objectives, Prometheus text |
 
 mod after_commit;
 mod clock;
@@ -27,6 +29,9 @@ pub mod db;
 pub mod http;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod skh1;
+#[cfg(feature = "slo")]
+pub mod slo;
 
 pub use after_commit::{AfterCommit, OperationId, Participants};
 pub use clock::{Clock, ManualClock, SystemClock};

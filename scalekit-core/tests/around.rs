@@ -6,6 +6,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::routing::get;
@@ -36,7 +37,9 @@ async fn readiness_is_that_of_the_inner_service() {
     assert!(matches!(service.poll_ready(), Poll::Ready(Ok(()))));
     // The mock panics when a handle that was not polled ready itself is called, a clone included.
     let answer = tokio::spawn(service.call(Request::new(Body::empty())));
-    let (_request, send) = handle.next_request().await.expect("the inner service was called");
+    let called = tokio::time::timeout(Duration::from_secs(10), handle.next_request()).await;
+    let (_request, send) =
+        called.expect("a service that is not ready was called").expect("no service was called");
     send.send_response(Response::new(Body::empty()));
     assert_eq!(answer.await.unwrap().unwrap().status(), 200);
 

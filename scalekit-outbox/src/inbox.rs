@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// use scalekit_outbox::{Inbox, Outcome, Received};
 ///
 /// let inbox = Inbox::new();
-/// let mut tx = source.begin().await?;
+/// let mut tx = source.open().await?;
 /// match inbox.claim(&mut *tx, "mailer", event.id()).await? {
 ///     Received::First => {
 ///         sqlx::query("update orders set mailed = true where id = $1").bind(event.key()).execute(&mut *tx).await?;

@@ -5,6 +5,21 @@
 //! sees the pipe to the test process close, ends the servers and removes the directory. A program that is
 //! missing fails the test with the name of the package to install.
 //!
+//! ```
+//! use scalekit_testkit::{Proxy, Redis};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> redis::RedisResult<()> {
+//! let server = Redis::start().await;
+//! let proxy = Proxy::to(server.addr()).await;
+//! let client = redis::Client::open(format!("redis://{}", proxy.addr()))?;
+//! let mut connection = client.get_multiplexed_async_connection().await?;
+//! proxy.reset();
+//! let _: () = redis::cmd("SET").arg("k").arg("v").query_async(&mut connection).await?;
+//! assert_eq!(proxy.round_trips(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Whatever goes wrong in the kit itself fails the test by a panic that says what to do.
 #![allow(clippy::missing_panics_doc, reason = "the kit reports every failure to the test by a panic")]
 

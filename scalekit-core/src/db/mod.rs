@@ -16,6 +16,7 @@ mod postgres;
 mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod sweep;
 mod tx;
 
 pub use backend::{Db, DbConnection};
@@ -30,6 +31,7 @@ pub use sqlite::{FileLock, SqliteSource};
 pub use sqlx::Postgres;
 #[cfg(feature = "sqlite")]
 pub use sqlx::Sqlite;
+pub use sweep::ClaimSweeper;
 pub use tx::Tx;
 
 pub mod sql;

@@ -1,10 +1,13 @@
 //! Where transactions come from.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{Connection, PgConnection, PgPool, pool::PoolConnection};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{Db, Pooler, Postgres, Tx, error::is_broken};
 use crate::{Error, ErrorKind, Gate, Principal, Result};
@@ -50,6 +53,7 @@ pub trait TxSource<D: Db = Postgres>: Send + Sync + 'static {
 pub struct PoolSource {
     pool: PgPool,
     gate: Arc<Gate>,
+    probing: Arc<Semaphore>,
     pooler: Pooler,
     within: Duration,
 }
@@ -58,7 +62,8 @@ impl PoolSource {
     /// Transactions from this pool.
     pub fn new(pool: PgPool) -> Self {
         let gate = Arc::new(Gate::new("the database is down"));
-        Self { pool, gate, pooler: Pooler::Direct, within: ACQUIRE_WITHIN }
+        let probing = Arc::new(Semaphore::new(1));
+        Self { pool, gate, probing, pooler: Pooler::Direct, within: ACQUIRE_WITHIN }
     }
 
     /// What stands between the pool and Postgres.
@@ -89,7 +94,7 @@ impl PoolSource {
     ///
     /// # Errors
     /// As [`TxSource::begin`].
-    pub async fn begin(&self) -> Result<Tx> {
+    pub async fn open(&self) -> Result<Tx> {
         self.gate.admit()?;
         let deadline = Instant::now() + self.within;
         if self.gate.is_down() {
@@ -102,8 +107,7 @@ impl PoolSource {
                     self.gate.succeeded();
                     return Ok(tx);
                 }
-                Ok(Err((error, mut conn))) => {
-                    conn.close_on_drop();
+                Ok(Err(error)) => {
                     if !is_broken(&error) {
                         return Err(error.into());
                     }
@@ -119,18 +123,28 @@ impl PoolSource {
     }
 
     async fn acquire(&self, deadline: Instant) -> Result<PoolConnection<Postgres>> {
+        let mut acquired = pin!(self.pool.acquire());
         // The pool retries a refused connection until its own time-out; asking the server once tells sooner.
-        if self.pool.num_idle() == 0 && self.pool.size() < self.pool.options().get_max_connections() {
-            let first = timeout(self.within / 10, self.pool.acquire()).await;
-            match first {
-                Ok(acquired) => return Ok(acquired?),
-                Err(_) => self.probe(deadline).await?,
-            }
+        if let Ok(acquired) = timeout(self.within / 10, &mut acquired).await {
+            return self.judged(acquired);
         }
-        match timeout_at(deadline, self.pool.acquire()).await {
-            Ok(acquired) => Ok(acquired?),
+        let connecting =
+            self.pool.num_idle() == 0 && self.pool.size() < self.pool.options().get_max_connections();
+        if let (true, Ok(_only_one)) = (connecting, self.probing.try_acquire()) {
+            self.probe(deadline).await?;
+        }
+        match timeout_at(deadline, acquired).await {
+            Ok(acquired) => self.judged(acquired),
             Err(_) => Err(late("no database connection became free in time")),
         }
+    }
+
+    /// The pool itself retries only what looks like a server that starts; the rest is for the gate to remember.
+    fn judged<T>(&self, acquired: Result<T, sqlx::Error>) -> Result<T> {
+        if acquired.as_ref().is_err_and(is_broken) {
+            self.gate.refused();
+        }
+        Ok(acquired?)
     }
 
     /// Connects once beside the pool, which alone tells "down" from "busy".
@@ -142,12 +156,7 @@ impl PoolSource {
                 conn.close().await.ok();
                 Ok(())
             }
-            Ok(Err(error)) => {
-                if is_broken(&error) {
-                    self.gate.refused();
-                }
-                Err(error.into())
-            }
+            Ok(Err(error)) => self.judged(Err(error)),
             Err(_) => {
                 self.gate.timed_out();
                 Err(late("the database did not accept a connection in time"))
@@ -159,7 +168,7 @@ impl PoolSource {
 #[async_trait]
 impl TxSource for PoolSource {
     async fn begin(&self, _: &Principal) -> Result<Tx> {
-        Self::begin(self).await
+        self.open().await
     }
 }
 

@@ -2,9 +2,12 @@
 //! problem responses and the principal's layer.
 
 mod around;
+mod operation;
+mod place;
 mod principal;
 mod problem;
 
 pub use around::{Around, AroundLayer, AroundService, Request, Response};
+pub use place::Place;
 pub use principal::{Authenticate, RequirePrincipal, principal_layer};
 pub use problem::Problem;

@@ -7,7 +7,7 @@ use axum_core::{extract::FromRequestParts, response::IntoResponse};
 use http::{StatusCode, request::Parts};
 use tower_service::Service;
 
-use super::{Around, AroundLayer, Problem, Request, Response};
+use super::{Around, AroundLayer, Place, Problem, Request, Response};
 use crate::Principal;
 
 /// Finds out who a request acts for: from a session, a token, a client certificate.
@@ -61,6 +61,9 @@ impl Around for RequirePrincipal {
         S::Error: Send,
     {
         let (mut parts, body) = request.into_parts();
+        if let Err(misplaced) = Place::Principal.enter(&mut parts.extensions) {
+            return Ok(misplaced.into_response());
+        }
         match self.0.authenticate(&mut parts).await {
             Ok(Some(principal)) => {
                 parts.extensions.insert(principal);

@@ -1,0 +1,21 @@
+create table if not exists orders (
+    order_id    uuid        not null primary key,
+    tenant      text        not null,
+    user_id     text        not null,
+    lineage     text        not null,
+    generation  bigint      not null,
+    status      text        not null check (status in ('placed', 'paid', 'declined')),
+    total_cents bigint      not null check (total_cents > 0),
+    operation   text        not null,
+    created_at  timestamptz not null default clock_timestamp(),
+    -- A cart is ordered once: each order takes it to its next generation.
+    constraint orders_cart unique (lineage, generation)
+);
+create index if not exists orders_of_user on orders (tenant, user_id, created_at desc);
+create table if not exists order_items (
+    order_id    uuid   not null references orders,
+    sku         text   not null,
+    quantity    bigint not null check (quantity > 0),
+    price_cents bigint not null check (price_cents > 0),
+    primary key (order_id, sku)
+);

@@ -1,0 +1,178 @@
+//! The app of one pod: its routes, and the whole stack around them.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::map_response,
+    routing::{get, post},
+};
+use scalekit::{
+    Error, ErrorKind, Result, Stack, Worker, Workers,
+    idempotency::{Idempotency, Step},
+    outbox::{Consumer, Inbox, MemorySink, Outbox, Relay},
+    shard::Topology,
+    slo::Slo,
+};
+
+use crate::{
+    db::Db,
+    events::Cashier,
+    failpoints, objectives,
+    payments::Payments,
+    problems,
+    routes::{cart, checkout, operations, orders, public, session},
+    service,
+    sessions::SessionStore,
+    settings::Events,
+    shared::Shared,
+    watch::Watch,
+};
+
+/// The largest request body, in bytes.
+const BODY_MAX: usize = 16 * 1024;
+/// Connections per shard for relay and consumer, so that requests cannot starve them; a probe makes it four.
+const BACKGROUND_POOL: u32 = 3;
+/// How many events may wait for the consumer of this pod.
+const QUEUE: usize = 1024;
+/// How long executions that outlive their clients may take to end.
+const SETTLE_WITHIN: Duration = Duration::from_secs(3);
+
+/// What handlers share; a clone is a handle.
+pub(crate) type Pod = Arc<Inner>;
+
+/// See [`Pod`].
+pub(crate) struct Inner {
+    pub(crate) number: u32,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sessions: SessionStore,
+    pub(crate) topology: Topology<Db>,
+    pub(crate) outbox: Outbox,
+    pub(crate) slo: Slo,
+    pub(crate) watch: Arc<Watch>,
+}
+
+/// Puts a pod together on the current runtime.
+pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::App> {
+    let topology = shared.databases.topology(shared.settings.pool_max)?;
+    let background = shared.databases.topology(BACKGROUND_POOL)?;
+    let slo = Slo::builder(objectives::shop()?).label("pod", number.to_string()).build()?;
+    let (relays, mut workers) = carry_events(&shared, background)?;
+    let watch = Arc::new(Watch::new(relays, slo.clone()));
+    workers.spawn(Arc::clone(&watch) as Arc<dyn Worker>);
+    let idempotency = Idempotency::builder(topology.clone())
+        .by_principal()
+        .with_request_limit(BODY_MAX)
+        .with_observer(observe)
+        .build()?;
+    let sessions = SessionStore::open(&shared)?;
+    let outbox = shared.outbox.clone();
+    let pod = Arc::new(Inner { number, shared, sessions, topology, outbox, slo, watch });
+    pod.shared.registry.enter(&pod);
+    let router = router(&pod, &idempotency);
+    let settle = Box::pin(async move {
+        if !idempotency.drain(SETTLE_WITHIN).await {
+            tracing::warn!(pod = number, "an execution did not end in time");
+        }
+    });
+    Ok(service::App { router, workers, settle })
+}
+
+/// The stack. From the outside in, and why in this order:
+///
+/// 1. problems: whatever axum itself refuses in plain text leaves as a problem.
+/// 2. SLO: it sees every answer, also the refusals of the layers below.
+/// 3. sessions: they commit after everything below has answered, and cost nothing where a handler asks for none.
+/// 4. principal: it refuses the anonymous before a body is read.
+/// 5. idempotency: it opens the transaction on the shard of the principal's tenant.
+fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Router {
+    Stack::new()
+        .slo(&pod.slo)
+        .sessions(&pod.sessions.sessions)
+        .idempotency(idempotency)
+        .public(for_everybody(pod).fallback(problems::not_found))
+        .signed_in(for_the_signed_in(pod))
+        .keyed(with_a_key(pod))
+        .into_router()
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(map_response(problems::as_problem))
+}
+
+fn for_everybody(pod: &Pod) -> Router {
+    Router::new()
+        .route("/", get(public::shop))
+        .route("/catalog", get(public::products))
+        .route("/recommendations", get(public::recommendations))
+        .route("/session", post(session::sign_in))
+        .route("/healthz", get(operations::alive))
+        .route("/readyz", get(operations::ready))
+        .route("/metrics", get(operations::metrics))
+        .route("/scaling/outbox", get(operations::scaling))
+        .route("/ops", get(operations::page))
+        .route("/ops/data", get(operations::data))
+        .with_state(Arc::clone(pod))
+}
+
+fn for_the_signed_in(pod: &Pod) -> Router {
+    Router::new()
+        .route("/session", get(session::whoami).delete(session::sign_out))
+        .route("/sessions", get(session::list).delete(session::sign_out_everywhere))
+        .route("/cart", get(cart::show))
+        .route("/cart/items", post(cart::add))
+        .route("/orders", get(orders::list))
+        .route("/orders/{id}", get(orders::show))
+        .with_state(Arc::clone(pod))
+}
+
+fn with_a_key(pod: &Pod) -> Router {
+    Router::new().route("/checkout", post(checkout::place)).with_state(Arc::clone(pod))
+}
+
+/// Relay and consumer: what carries events from each database, and what takes the money.
+fn carry_events(shared: &Arc<Shared>, topology: Topology<Db>) -> Result<(Vec<Arc<Relay<Db>>>, Workers)> {
+    let cashier = Arc::new(Cashier {
+        ring: shared.ring.clone(),
+        payments: Payments::new(&shared.payments)?,
+        topology: topology.clone(),
+        outbox: shared.outbox.clone(),
+        inbox: Inbox::new(),
+    });
+    let (sink, consumer) = match shared.settings.events {
+        Events::Memory => {
+            let sink = Arc::new(MemorySink::new(QUEUE));
+            (Arc::clone(&sink), Consumer::of_memory(sink, cashier))
+        }
+        Events::Redis => {
+            let message = "--events redis is not built in";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+    };
+    let mut workers = Workers::default();
+    let mut relays = Vec::new();
+    for shard in topology.databases() {
+        let source = Arc::new(shard.clone());
+        let relay = Relay::new(shard.name(), source, Arc::clone(&sink) as _)?.with_outbox(&shared.outbox);
+        let relay = Arc::new(relay);
+        workers.spawn(Arc::clone(&relay) as Arc<dyn Worker>);
+        relays.push(relay);
+    }
+    workers.spawn(Arc::new(consumer));
+    Ok((relays, workers))
+}
+
+/// The steps of an order at which a test can stop the process.
+fn observe(step: Step) {
+    match step {
+        Step::BeforeClaim => failpoints::reach("before-claim"),
+        Step::AfterClaim => failpoints::reach("after-claim"),
+        Step::AfterHandler => failpoints::reach("after-business-write"),
+        Step::BeforeCommit => failpoints::reach("before-commit"),
+        Step::AfterCommit => {
+            failpoints::reach("after-commit");
+            failpoints::reach("before-session-commit");
+        }
+        Step::BeforeResponse => failpoints::reach("before-response"),
+        _ => {}
+    }
+}

@@ -1,0 +1,36 @@
+//! The one place that knows which database this build runs on.
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(not(feature = "postgres"))]
+mod sqlite;
+
+use scalekit::db::{MIGRATIONS, Migration};
+use scalekit::shard::Topology;
+
+#[cfg(feature = "postgres")]
+use postgres as chosen;
+#[cfg(not(feature = "postgres"))]
+use sqlite as chosen;
+
+/// The database of orders and events. Every handler is written against this name.
+pub(crate) type Db = chosen::Database;
+
+pub(crate) use chosen::{Databases, NEEDS_SHARDS, SCHEMES, sql};
+
+#[cfg(test)]
+pub(crate) use chosen::EXAMPLE;
+
+/// The tables of the shop.
+const SHOP: &[Migration] = &[Migration {
+    line: "checkout",
+    version: 1,
+    name: "orders",
+    postgres: include_str!("../migrations/postgres/0001_orders.sql"),
+    sqlite: include_str!("../migrations/sqlite/0001_orders.sql"),
+}];
+
+/// Creates what is missing of the tables; any number of processes may do so at once.
+pub(crate) async fn migrate(topology: &Topology<Db>) -> scalekit::Result<()> {
+    topology.migrate(&[MIGRATIONS, scalekit::outbox::MIGRATIONS, SHOP]).await
+}

@@ -1,0 +1,33 @@
+//! Looking at one's orders.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use scalekit::Principal;
+use serde_json::{Value, json};
+
+use crate::{
+    app::Pod,
+    orders::{self, Order},
+    problems::{Refusal, no_such_order},
+};
+
+/// `GET /orders`
+pub(crate) async fn list(State(pod): State<Pod>, who: Principal) -> Result<Json<Value>, Refusal> {
+    let mut tx = pod.topology.begin(&who).await?;
+    let orders = orders::list(&mut tx, &who).await?;
+    Ok(Json(json!({"orders": orders})))
+}
+
+/// `GET /orders/{id}`
+pub(crate) async fn show(
+    State(pod): State<Pod>,
+    who: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Order>, Refusal> {
+    let id = id.parse().map_err(|_| no_such_order())?;
+    let mut tx = pod.topology.begin(&who).await?;
+    let order = orders::find(&mut tx, &who, id).await?;
+    Ok(Json(order.ok_or_else(no_such_order)?))
+}

@@ -1,0 +1,150 @@
+//! A look at the outboxes and objectives once a second, so that a page view asks no database.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use scalekit::{
+    Worker,
+    outbox::{Lag, Parked, Relay},
+    slo::Slo,
+};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::db::Db;
+
+/// How often it looks, how far back the burn rate reaches, and how many parked events it names.
+const EVERY: Duration = Duration::from_secs(1);
+const BURN_SAMPLES: usize = 300;
+const PARKED: u16 = 20;
+
+/// What was last seen of one database's outbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) name: String,
+    /// `None` until it has been asked, and while it cannot be.
+    pub(crate) lag: Option<Lag>,
+    pub(crate) parked: Vec<Parked>,
+    pub(crate) error: Option<String>,
+}
+
+/// How an objective has fared, summed over its routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) total: u64,
+    pub(crate) good: u64,
+}
+
+/// By the objective's name.
+pub(crate) type Tallies = BTreeMap<String, Tally>;
+
+/// The watcher of one pod.
+pub(crate) struct Watch {
+    relays: Vec<Arc<Relay<Db>>>,
+    slo: Slo,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    databases: Vec<Seen>,
+    samples: VecDeque<Tallies>,
+}
+
+impl Watch {
+    pub(crate) fn new(relays: Vec<Arc<Relay<Db>>>, slo: Slo) -> Self {
+        let unseen = |relay: &Arc<Relay<Db>>| Seen {
+            name: relay.database().to_owned(),
+            lag: None,
+            parked: Vec::new(),
+            error: None,
+        };
+        let databases = relays.iter().map(unseen).collect();
+        Self { relays, slo, state: Mutex::new(State { databases, samples: VecDeque::new() }) }
+    }
+
+    /// The outboxes as last seen.
+    pub(crate) fn databases(&self) -> Vec<Seen> {
+        self.lock().databases.clone()
+    }
+
+    /// What each objective has gained within the last five minutes.
+    pub(crate) fn recent(&self) -> Tallies {
+        let now = tallies(&self.slo);
+        let state = self.lock();
+        let Some(then) = state.samples.front() else { return now };
+        let since = |(name, now): (String, Tally)| {
+            let then = then.get(&name).copied().unwrap_or_default();
+            (
+                name,
+                Tally {
+                    total: now.total.saturating_sub(then.total),
+                    good: now.good.saturating_sub(then.good),
+                },
+            )
+        };
+        now.into_iter().map(since).collect()
+    }
+
+    async fn look(&self) {
+        for (index, relay) in self.relays.iter().enumerate() {
+            let lag = relay.lag().await;
+            let parked = relay.parked(PARKED).await.unwrap_or_default();
+            let mut state = self.lock();
+            let seen = &mut state.databases[index];
+            seen.error = lag.as_ref().err().map(ToString::to_string);
+            seen.lag = lag.ok();
+            seen.parked = parked;
+        }
+        let sample = tallies(&self.slo);
+        let mut state = self.lock();
+        if state.samples.len() == BURN_SAMPLES {
+            state.samples.pop_front();
+        }
+        state.samples.push_back(sample);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Worker for Watch {
+    fn name(&self) -> &'static str {
+        "watch"
+    }
+
+    async fn run(&self, cancel: CancellationToken) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = cancel.cancelled() => return,
+            }
+            tokio::select! {
+                () = self.look() => {}
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+}
+
+/// The sums of each objective since the pod has started.
+pub(crate) fn tallies(slo: &Slo) -> Tallies {
+    let mut sums = Tallies::new();
+    for row in slo.snapshot() {
+        if let (Some(objective), Some(total), Some(good)) = (row.objective, row.total, row.good) {
+            let sum = sums.entry(objective).or_default();
+            sum.total += total;
+            // The two counters are read one after the other; a request in between must not look like a good one too many.
+            sum.good += good.min(total);
+        }
+    }
+    sums
+}

@@ -1,0 +1,97 @@
+//! A response body that carries the guard to its end and is otherwise the body it wraps.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum_core::body::Body;
+use bytes::{Buf, Bytes};
+use http::{StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::guard::Guard;
+use crate::http::Response;
+
+/// Ends the guard now if the server will not ask for a body, or else with the body.
+pub(super) fn measure(response: Response, head_request: bool, guard: Guard) -> Response {
+    let remaining = declared_length(&response);
+    if head_request
+        || has_no_body(response.status())
+        || remaining == Some(0)
+        || response.body().is_end_stream()
+    {
+        guard.complete();
+        return response;
+    }
+    response.map(|inner| Body::new(MeasuredBody { inner, remaining, guard: Some(guard) }))
+}
+
+struct MeasuredBody {
+    inner: Body,
+    /// Bytes still to come. A server that has announced a length stops asking when it has them, so waiting for
+    /// the end of the stream would count a complete response as cancelled.
+    remaining: Option<u64>,
+    guard: Option<Guard>,
+}
+
+impl HttpBody for MeasuredBody {
+    type Data = Bytes;
+    type Error = axum_core::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
+        let this = self.get_mut();
+        let inner = Pin::new(&mut this.inner);
+        let frame = match this.guard.as_mut() {
+            Some(guard) => ready!(guard.watch(|| inner.poll_frame(cx))),
+            None => return inner.poll_frame(cx),
+        };
+        let ended = match &frame {
+            // Cut short of what the head announced: the server breaks the connection off.
+            None if this.remaining.is_some_and(|remaining| remaining > 0) => End::Failed,
+            None => End::Complete,
+            Some(Err(_)) => End::Failed,
+            Some(Ok(frame)) => {
+                if let (Some(remaining), Some(data)) = (this.remaining.as_mut(), frame.data_ref()) {
+                    *remaining = remaining.saturating_sub(data.remaining() as u64);
+                }
+                if frame.is_trailers() || this.remaining == Some(0) || this.inner.is_end_stream() {
+                    End::Complete
+                } else {
+                    End::NotYet
+                }
+            }
+        };
+        match ended {
+            End::NotYet => {}
+            End::Complete => this.guard.take().map_or((), Guard::complete),
+            End::Failed => this.guard.take().map_or((), Guard::fail),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+enum End {
+    NotYet,
+    Complete,
+    Failed,
+}
+
+fn declared_length(response: &Response) -> Option<u64> {
+    let header = response.headers().get(header::CONTENT_LENGTH);
+    let header = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    header.or_else(|| response.body().size_hint().exact())
+}
+
+fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}

@@ -1,0 +1,156 @@
+//! Two histograms of one latency: exact counts per exported bucket, and a fine one for percentiles.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::bounds::Bounds;
+
+/// Counts per exported bucket and the sum of all values; the count is the sum of the buckets.
+#[derive(Debug)]
+pub(super) struct BucketCounts {
+    counts: Box<[AtomicU64]>,
+    sum_nanos: AtomicU64,
+}
+
+impl BucketCounts {
+    pub(super) fn new(buckets: usize) -> Self {
+        Self { counts: zeros(buckets), sum_nanos: AtomicU64::new(0) }
+    }
+
+    pub(super) fn record(&self, bounds: &Bounds, nanos: u64) {
+        if let Some(count) = self.counts.get(bounds.bucket(nanos)) {
+            count.fetch_add(1, Relaxed);
+            self.sum_nanos.fetch_add(nanos, Relaxed);
+        }
+    }
+
+    /// The count of each bucket, not cumulative.
+    pub(super) fn counts(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().map(|count| count.load(Relaxed))
+    }
+
+    /// The sum of all values in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days of summed latency, then to 53 bits")]
+    pub(super) fn sum_seconds(&self) -> f64 {
+        self.sum_nanos.load(Relaxed) as f64 / 1e9
+    }
+}
+
+/// 2^5 linear steps per power of two: a value is known to 1/64 of itself when its bucket's middle is reported.
+const STEP_BITS: u32 = 5;
+const STEPS: usize = 1 << STEP_BITS;
+/// Everything below 2^10 ns, about a microsecond, is one bucket.
+const FIRST_OCTAVE: u32 = 10;
+/// Everything from 2^36 ns, about 68 s, is one bucket.
+const END_OCTAVE: u32 = 36;
+const FINE_BUCKETS: usize = (END_OCTAVE - FIRST_OCTAVE) as usize * STEPS + 2;
+
+/// A log-linear histogram; the index comes from the bits of the integer.
+#[derive(Debug)]
+pub(super) struct FineHistogram {
+    counts: Box<[AtomicU64]>,
+}
+
+impl FineHistogram {
+    pub(super) fn new() -> Self {
+        Self { counts: zeros(FINE_BUCKETS) }
+    }
+
+    pub(super) fn record(&self, nanos: u64) {
+        if let Some(count) = self.counts.get(fine_index(nanos)) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The number of values, and the percentiles asked for in seconds; none of an empty histogram.
+    pub(super) fn percentiles<const N: usize>(&self, percents: [u64; N]) -> (u64, [Option<f64>; N]) {
+        let counts: Vec<u64> = self.counts.iter().map(|count| count.load(Relaxed)).collect();
+        let total: u64 = counts.iter().sum();
+        let at = |percent: u64| {
+            // The smallest value with at least this share of all values at or below it.
+            let rank = (total * percent).div_ceil(100).max(1);
+            let mut seen = 0;
+            let index = counts.iter().position(|count| {
+                seen += count;
+                seen >= rank
+            });
+            index.map(fine_middle_seconds)
+        };
+        (total, percents.map(|percent| if total == 0 { None } else { at(percent) }))
+    }
+}
+
+fn fine_index(nanos: u64) -> usize {
+    let octave = nanos.checked_ilog2().unwrap_or(0);
+    if octave < FIRST_OCTAVE {
+        return 0;
+    }
+    if octave >= END_OCTAVE {
+        return FINE_BUCKETS - 1;
+    }
+    let step = (nanos >> (octave - STEP_BITS)) as usize - STEPS;
+    1 + (octave - FIRST_OCTAVE) as usize * STEPS + step
+}
+
+/// The middle of a bucket; of the last, open one its lower end.
+#[expect(clippy::cast_precision_loss, reason = "below 2^37, exact")]
+fn fine_middle_seconds(index: usize) -> f64 {
+    let nanos = if index == 0 {
+        1 << (FIRST_OCTAVE - 1)
+    } else if index >= FINE_BUCKETS - 1 {
+        1 << END_OCTAVE
+    } else {
+        let octave = (index - 1) / STEPS + FIRST_OCTAVE as usize;
+        let width = 1_u64 << (octave - STEP_BITS as usize);
+        (STEPS + (index - 1) % STEPS) as u64 * width + width / 2
+    };
+    nanos as f64 / 1e9
+}
+
+fn zeros(n: usize) -> Box<[AtomicU64]> {
+    std::iter::repeat_with(|| AtomicU64::new(0)).take(n).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_histogram_has_no_percentile() {
+        assert_eq!(FineHistogram::new().percentiles([50]), (0, [None]));
+    }
+
+    #[test]
+    fn the_ends_saturate() {
+        let fine = FineHistogram::new();
+        fine.record(0);
+        fine.record(u64::MAX);
+        let (count, [low, high]) = fine.percentiles([50, 99]);
+        assert_eq!((count, low, high), (2, Some(512e-9), Some(68.719_476_736)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_known_to_a_sixty_fourth(nanos in 1_024_u64..(1 << 36)) {
+            let fine = FineHistogram::new();
+            fine.record(nanos);
+            let (_, [p]) = fine.percentiles([50]);
+            let (got, exact) = (p.unwrap(), nanos as f64 / 1e9);
+            prop_assert!((got - exact).abs() <= exact / 64.0 + 1e-9, "{exact} came back as {got}");
+        }
+
+        #[test]
+        fn percentiles_match_a_sorted_list(mut values in prop::collection::vec(1_024_u64..(1 << 36), 1..300)) {
+            let fine = FineHistogram::new();
+            values.iter().for_each(|v| fine.record(*v));
+            values.sort_unstable();
+            let (count, got) = fine.percentiles([50, 95, 99]);
+            prop_assert_eq!(count, values.len() as u64);
+            for (percent, got) in [50, 95, 99].into_iter().zip(got) {
+                let exact = values[(values.len() * percent).div_ceil(100) - 1] as f64 / 1e9;
+                prop_assert!((got.unwrap() - exact).abs() <= exact / 64.0 + 1e-9);
+            }
+        }
+    }
+}

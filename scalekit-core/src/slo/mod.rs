@@ -1,0 +1,104 @@
+//! Latency and objectives per route: measured where the client feels it, counted exactly, read as Prometheus text.
+//!
+//! Declare objectives once, put [`Slo::layer`] outside of everything else, and serve [`Slo::render`].
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use axum::extract::MatchedPath;
+//! use axum::{Router, routing::{get, post}};
+//! use http::Method;
+//! use scalekit_core::slo::{CONTENT_TYPE, Objective, ObjectiveSet, Slo};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> scalekit_core::Result<()> {
+//! let objectives = ObjectiveSet::builder("shop")
+//!     .objective(
+//!         Objective::new("checkout")
+//!             .route(Method::POST, "/checkout")
+//!             .latency(Duration::from_millis(300))
+//!             .target(0.99)
+//!             .availability(0.999),
+//!     )
+//!     .build()?;
+//! let slo = Slo::new(objectives);
+//!
+//! let scrape = slo.clone();
+//! let app: Router = Router::new()
+//!     .route("/checkout", post(|| async { "placed" }))
+//!     .route("/metrics", get(move || async move { ([("content-type", CONTENT_TYPE)], scrape.render()) }))
+//!     .layer(slo.layer(|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)));
+//! # use tower::ServiceExt;
+//! # let request = http::Request::post("/checkout").body(axum::body::Body::empty()).unwrap();
+//! # let answer = app.oneshot(request).await.unwrap();
+//! # axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
+//! assert!(slo.render().contains("scalekit_slo_good_total{slo=\"checkout\"} 1\n"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is measured
+//!
+//! The time from the call of the layer to the **end of the response body**: its last frame handed to the server, its
+//! failure, or the moment the server drops it. Every request that enters ends in exactly one [`Outcome`], dropped
+//! and panicking ones included, and leaves the in-flight gauge then.
+//!
+//! | outcome | objective |
+//! |---|---|
+//! | `ok` within the threshold | good |
+//! | `ok` slower than the threshold; cancelled after the threshold | bad |
+//! | `server_error`, `body_error`, `panicked` | bad, and not available |
+//! | `client_error`; cancelled within the threshold, or without one | not counted |
+//!
+//! # Families
+//!
+//! | family | type | labels |
+//! |---|---|---|
+//! | `http_server_request_duration_seconds` | histogram | `http_request_method`, `http_route`, `http_response_status_code` (absent if no head was sent) |
+//! | `http_server_active_requests` | gauge | `http_request_method`, `http_route` |
+//! | `scalekit_http_outcomes_total` | counter | the same, `outcome` |
+//! | `scalekit_slo_requests_total`, `_good_total`, `_available_total` | counter | `slo` |
+//! | `scalekit_slo_threshold_seconds`, `_target_ratio`, `_availability_target_ratio` | gauge | `slo` |
+//!
+//! Bucket bounds are those of OpenTelemetry's HTTP conventions plus the threshold T and 4T of every objective.
+//! Comparisons are in whole nanoseconds and inclusive, so a request of exactly T is good and is counted in `le="T"`.
+//!
+//! # Guarantees
+//!
+//! - After all requests have ended, the outcomes sum up to the requests started and every gauge is 0.
+//! - `good <= available <= requests` in every scrape; a histogram's `_count` is the sum of its buckets.
+//! - Series are bounded whatever clients send: [`MAX_ROUTES`] routes, then `<other>`; what no route matches is
+//!   `<unmatched>`; unknown methods are `_OTHER`; [`MAX_STATUSES`] statuses per route and method.
+//! - Declared objectives and their routes are exported as 0 before the first request.
+//! - No lock and no label text on the way of a request to a known route; 0 round trips.
+//!
+//! # Non-guarantees
+//!
+//! - Numbers are those of this process since it started; percentiles of several processes come from the buckets.
+//! - The end of the body is what the HTTP server took, not what the client has received.
+//! - A response that streams on purpose (server-sent events) is measured by its whole life: give it no objective.
+//! - [`RouteRow`]'s percentiles are within 1.6 % of the exact ones up to 68 s, and saturate there.
+
+mod body;
+mod bounds;
+mod exposition;
+mod guard;
+mod handle;
+mod histogram;
+mod layer;
+mod objective;
+mod outcome;
+mod routes;
+mod slot;
+mod snapshot;
+mod text;
+
+pub use exposition::Exposition;
+pub use handle::{Slo, SloBuilder, render_all};
+pub use layer::SloLayer;
+pub use objective::{Objective, ObjectiveSet, ObjectiveSetBuilder};
+pub use outcome::Outcome;
+pub use routes::MAX_ROUTES;
+pub use slot::MAX_STATUSES;
+pub use snapshot::RouteRow;
+pub use text::CONTENT_TYPE;

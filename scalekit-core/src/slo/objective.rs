@@ -1,0 +1,220 @@
+//! What is promised for which routes: declared once, checked once.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use http::Method;
+
+use super::bounds::nanos;
+use super::routes::{MAX_ROUTES, OTHER_METHOD, method_index};
+use crate::{Error, ErrorKind, Result};
+
+/// Bounds the buckets: each objective can add two.
+const MAX_OBJECTIVES: usize = 64;
+const MIN_LATENCY: Duration = Duration::from_micros(100);
+const MAX_LATENCY: Duration = Duration::from_secs(3_600);
+
+/// One promise about one or more routes; [`ObjectiveSetBuilder::build`] checks it.
+///
+/// It needs at least one route and a [`latency`](Self::latency) with its [`target`](Self::target), an
+/// [`availability`](Self::availability), or both.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::Method;
+/// use scalekit_core::slo::{Objective, ObjectiveSet};
+///
+/// // 99 % of orders are placed within 300 ms, and 99.9 % do not fail.
+/// let checkout = Objective::new("checkout")
+///     .route(Method::POST, "/checkout")
+///     .latency(Duration::from_millis(300))
+///     .target(0.99)
+///     .availability(0.999);
+/// let set = ObjectiveSet::builder("shop").objective(checkout).build()?;
+/// assert_eq!(set.service(), "shop");
+///
+/// // A latency without a target promises nothing.
+/// let vague = Objective::new("cart").route(Method::GET, "/cart").latency(Duration::from_millis(50));
+/// let error = ObjectiveSet::builder("shop").objective(vague).build().unwrap_err();
+/// assert!(error.to_string().contains("objective \"cart\" has a latency but no target"));
+/// # Ok::<(), scalekit_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Objective {
+    pub(super) name: String,
+    pub(super) routes: Vec<(Method, String)>,
+    pub(super) latency: Option<Duration>,
+    pub(super) target: Option<f64>,
+    pub(super) availability: Option<f64>,
+}
+
+impl Objective {
+    /// An objective; the name is the value of the `slo` label.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), routes: Vec::new(), latency: None, target: None, availability: None }
+    }
+
+    /// Adds a route as the router knows it, such as `/orders/{id}`.
+    pub fn route(mut self, method: Method, route: impl Into<String>) -> Self {
+        self.routes.push((method, route.into()));
+        self
+    }
+
+    /// The threshold T: a request that ends after at most this time is fast enough. 100 µs to 1 h.
+    pub fn latency(mut self, threshold: Duration) -> Self {
+        self.latency = Some(threshold);
+        self
+    }
+
+    /// The share of requests that succeed within the threshold, between 0 and 1, as 0.99.
+    pub fn target(mut self, share: f64) -> Self {
+        self.target = Some(share);
+        self
+    }
+
+    /// The share of requests that do not fail, however slow, between 0 and 1, as 0.999.
+    pub fn availability(mut self, share: f64) -> Self {
+        self.availability = Some(share);
+        self
+    }
+
+    pub(super) fn threshold_nanos(&self) -> Option<u64> {
+        self.latency.map(nanos)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.name.is_empty() {
+            return Err(config("an objective has an empty name".to_owned()));
+        }
+        let refuse = |why: String| Err(config(format!("objective {:?} {why}", self.name)));
+        if self.routes.is_empty() {
+            return refuse("names no route".to_owned());
+        }
+        if let Some((_, route)) = self.routes.iter().find(|(_, route)| !route.starts_with('/')) {
+            return refuse(format!("names the route {route:?}, which does not begin with a slash"));
+        }
+        if let Some((method, _)) = self.routes.iter().find(|(method, _)| method_index(method) == OTHER_METHOD)
+        {
+            return refuse(format!(
+                "names the method {method}, which is counted together with all unknown ones"
+            ));
+        }
+        match (self.latency, self.target) {
+            (Some(_), None) => return refuse("has a latency but no target".to_owned()),
+            (None, Some(_)) => return refuse("has a target but no latency".to_owned()),
+            (None, None) if self.availability.is_none() => {
+                return refuse(
+                    "promises nothing: it has neither latency and target nor availability".to_owned(),
+                );
+            }
+            _ => {}
+        }
+        if let Some(latency) = self.latency.filter(|latency| !(MIN_LATENCY..=MAX_LATENCY).contains(latency)) {
+            return refuse(format!(
+                "has a latency of {latency:?}; it must be from {MIN_LATENCY:?} to {MAX_LATENCY:?}"
+            ));
+        }
+        for (what, share) in [("target", self.target), ("availability", self.availability)] {
+            // Written so that NaN is refused too; a share of 1 leaves no budget to count.
+            if let Some(share) = share
+                && !(share > 0.0 && share < 1.0)
+            {
+                return refuse(format!("has the {what} {share}; it must be above 0 and below 1"));
+            }
+        }
+        match (self.target, self.availability) {
+            (Some(target), Some(availability)) if availability < target => refuse(format!(
+                "contradicts itself: {target} succeed in time, which includes not failing, but only {availability} do not fail"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The checked objectives of a service; give it to [`Slo::new`](super::Slo::new).
+#[derive(Clone, Debug)]
+pub struct ObjectiveSet {
+    service: String,
+    objectives: Vec<Objective>,
+}
+
+impl ObjectiveSet {
+    /// Starts the declaration of a service's objectives; see [`Objective`] for an example.
+    pub fn builder(service: impl Into<String>) -> ObjectiveSetBuilder {
+        ObjectiveSetBuilder { service: service.into(), objectives: Vec::new() }
+    }
+
+    /// The name of the service.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    pub(super) fn objectives(&self) -> &[Objective] {
+        &self.objectives
+    }
+}
+
+/// Collects objectives until [`build`](Self::build) checks them.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ObjectiveSetBuilder {
+    service: String,
+    objectives: Vec<Objective>,
+}
+
+impl ObjectiveSetBuilder {
+    /// Adds an objective.
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.objectives.push(objective);
+        self
+    }
+
+    /// Checks the whole declaration.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`], naming the objective: no service name, no objective or more than 64, a name used
+    /// twice, no route, more than 256 routes, a non-standard method, a route in two objectives, a threshold without target or the other way round, a threshold
+    /// outside of 100 µs to 1 h, a share that is not between 0 and 1, an availability below the target.
+    pub fn build(self) -> Result<ObjectiveSet> {
+        let Self { service, objectives } = self;
+        if service.is_empty() {
+            return Err(config("the objective set has an empty service name".to_owned()));
+        }
+        if objectives.is_empty() {
+            return Err(config(format!("the objective set of {service:?} has no objective")));
+        }
+        if objectives.len() > MAX_OBJECTIVES {
+            let n = objectives.len();
+            return Err(config(format!("{n} objectives; at most {MAX_OBJECTIVES} fit in the bucket bounds")));
+        }
+        let mut names = HashSet::new();
+        let mut routes = HashSet::new();
+        for objective in &objectives {
+            objective.check()?;
+            let name = &objective.name;
+            if !names.insert(name) {
+                return Err(config(format!("objective {name:?} is declared twice")));
+            }
+            for (method, route) in &objective.routes {
+                if !routes.insert((method_index(method), route)) {
+                    return Err(config(format!(
+                        "objective {name:?} names {method} {route}, which an objective has already"
+                    )));
+                }
+            }
+        }
+        let routes = routes.iter().map(|(_, route)| route).collect::<HashSet<_>>().len();
+        if routes > MAX_ROUTES {
+            return Err(config(format!(
+                "the objectives name {routes} routes; at most {MAX_ROUTES} have series"
+            )));
+        }
+        Ok(ObjectiveSet { service, objectives })
+    }
+}
+
+fn config(message: String) -> Error {
+    Error::new(ErrorKind::Config, message)
+}

@@ -1,0 +1,73 @@
+//! One row per route for a page that people read.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::handle::Slo;
+use super::outcome::Outcome;
+
+/// What [`Slo::snapshot`](super::Slo::snapshot) says about one route and method since the process started.
+///
+/// Times are seconds. What depends on an objective is `None` on a route without one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RouteRow {
+    /// One of the nine standard methods, or `_OTHER`.
+    pub method: &'static str,
+    /// The route's pattern, `<unmatched>` or `<other>`.
+    pub route: String,
+    /// Requests that ended, however they did.
+    pub count: u64,
+    /// Half of those ended within this time; `None` before the first one.
+    pub p50: Option<f64>,
+    /// 95 % of those ended within this time.
+    pub p95: Option<f64>,
+    /// 99 % of those ended within this time.
+    pub p99: Option<f64>,
+    /// Requests that have entered and not ended.
+    pub in_flight: u64,
+    /// The name of the route's objective.
+    pub objective: Option<String>,
+    /// Its threshold T.
+    pub threshold: Option<f64>,
+    /// The share of requests that should be good.
+    pub target: Option<f64>,
+    /// The share of requests that should not fail.
+    pub availability: Option<f64>,
+    /// Requests that count for the objective.
+    pub total: Option<u64>,
+    /// Those that did not fail.
+    pub available: Option<u64>,
+    /// Those that did not fail and ended within the threshold.
+    pub good: Option<u64>,
+    /// How often each [`Outcome`] came, by its label value.
+    pub outcomes: BTreeMap<&'static str, u64>,
+}
+
+pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
+    let objectives = slo.objectives().objectives();
+    let row = |slot: &super::slot::Slot| {
+        let objective = slot.judged.and_then(|judged| objectives.get(judged.objective));
+        let tally = objective.map(|_| slot.tally());
+        let (count, [p50, p95, p99]) = slot.percentiles([50, 95, 99]);
+        RouteRow {
+            method: slot.method,
+            route: slot.route.to_string(),
+            count,
+            p50,
+            p95,
+            p99,
+            in_flight: slot.in_flight(),
+            objective: objective.map(|objective| objective.name.clone()),
+            threshold: objective.and_then(|objective| objective.latency).map(|t| t.as_secs_f64()),
+            target: objective.and_then(|objective| objective.target),
+            availability: objective.and_then(|objective| objective.availability),
+            total: tally.map(|tally| tally.total),
+            available: tally.map(|tally| tally.available),
+            good: tally.map(|tally| tally.good),
+            outcomes: Outcome::ALL.into_iter().map(|o| (o.as_str(), slot.outcome(o))).collect(),
+        }
+    };
+    slo.slots().iter().map(|slot| row(slot)).collect()
+}

@@ -1,0 +1,91 @@
+//! Whatever clients and routers do, the number of series has an end.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{any, get};
+use scalekit_core::slo::{MAX_ROUTES, MAX_STATUSES, Slo};
+
+use crate::parse::parse;
+use crate::support::{Random, checkout, layered, row, send};
+
+#[tokio::test]
+async fn random_paths_and_methods_are_one_route_and_ten_methods() {
+    let mut random = Random::seeded("paths");
+    let slo = Slo::new(checkout(Duration::from_millis(300)));
+    let app = layered(&slo, Router::new().route("/orders/{id}", get(|| async {})));
+    let mut series = 0;
+    for round in 0..2 {
+        for n in 0..3_000 {
+            let method = match random.below(4) {
+                0 => format!("M{}", random.below(1 << 40)),
+                _ => "GET POST PUT DELETE PATCH HEAD OPTIONS TRACE".split(' ').nth(n % 8).unwrap().to_owned(),
+            };
+            let path = format!("/{}/{:x}", ["orders", "x"][random.below(2) as usize], random.below(1 << 60));
+            send(&app, &method, &path).await;
+        }
+        let scrape = parse(&slo.render());
+        let routes: Vec<_> = scrape.label_values("http_route").into_iter().collect();
+        assert_eq!(routes, ["/checkout", "/orders/{id}", "<unmatched>"]);
+        assert!(scrape.label_values("http_request_method").len() <= 10);
+        assert!(round == 0 || scrape.len() == series, "{series} series became {}", scrape.len());
+        series = scrape.len();
+        let total = scrape.sum("scalekit_http_outcomes_total", &[]) as usize;
+        assert_eq!(total, 3_000 * (round + 1));
+    }
+}
+
+#[tokio::test]
+async fn routes_beyond_the_bound_are_counted_together_and_declared_ones_keep_their_place() {
+    let slo = Slo::new(checkout(Duration::from_millis(300)));
+    let mut app = Router::new().route("/checkout", any(|| async {}));
+    for n in 0..MAX_ROUTES + 50 {
+        app = app.route(&format!("/r{n}"), get(|| async {}));
+    }
+    let app = layered(&slo, app);
+    for n in 0..MAX_ROUTES + 50 {
+        send(&app, "GET", &format!("/r{n}")).await;
+    }
+    send(&app, "POST", "/checkout").await;
+    send(&app, "GET", "/r0").await;
+    // The declared route is one of MAX_ROUTES, so 51 of the others found no place.
+    assert_eq!(row(&slo, "GET", "<other>").count, 51);
+    assert_eq!(row(&slo, "GET", "/r0").count, 2);
+    assert_eq!(row(&slo, "POST", "/checkout").good, Some(1));
+    assert_eq!(parse(&slo.render()).label_values("http_route").len(), MAX_ROUTES + 1);
+}
+
+#[tokio::test]
+async fn routes_named_like_our_own_labels_write_no_series_twice() {
+    let slo = Slo::new(checkout(Duration::from_millis(300)));
+    for label in ["<unmatched>", "<other>", ""] {
+        let service = tower::service_fn(|_| async {
+            Ok::<_, std::convert::Infallible>(axum::response::Response::new(axum::body::Body::empty()))
+        });
+        let service = tower::Layer::layer(&slo.layer(move |_| Some(label)), service);
+        tower::ServiceExt::oneshot(service, crate::support::request("GET", "/")).await.unwrap();
+    }
+    send(&layered(&slo, Router::new()), "GET", "/nowhere").await;
+    assert_eq!(row(&slo, "GET", "<unmatched>").count, 2);
+    parse(&slo.render());
+}
+
+#[tokio::test]
+async fn statuses_beyond_the_bound_share_a_histogram() {
+    let slo = Slo::new(checkout(Duration::from_millis(300)));
+    let answer = |axum::extract::Path(code): axum::extract::Path<u16>| async move {
+        StatusCode::from_u16(code).unwrap()
+    };
+    let app = layered(&slo, Router::new().route("/status/{code}", get(answer)));
+    for code in 200..300 {
+        send(&app, "GET", &format!("/status/{code}")).await;
+    }
+    let scrape = parse(&slo.render());
+    assert_eq!(scrape.label_values("http_response_status_code").len(), MAX_STATUSES + 1);
+    let route = [("http_route", "/status/{code}")];
+    assert_eq!(scrape.sum("http_server_request_duration_seconds_count", &route), 100.0);
+    let other = [("http_route", "/status/{code}"), ("http_response_status_code", "_OTHER")];
+    let other = scrape.sum("http_server_request_duration_seconds_count", &other);
+    assert_eq!(other, (100 - MAX_STATUSES) as f64);
+}

@@ -1,0 +1,12 @@
+//! What the SLO layer guarantees, attacked: conservation, exact thresholds, time to the end of the body, bounds, text.
+#![cfg(feature = "slo")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod bodies;
+mod bounds;
+mod conservation;
+mod declaration;
+mod parse;
+mod support;
+mod text;
+mod thresholds;

@@ -1,0 +1,177 @@
+//! The cookie: what the browser is told, and how a ticket is read without asking a store.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use cookie::{Cookie as Text, SameSite};
+use http::{HeaderMap, HeaderValue, header};
+use scalekit_core::{Error, ErrorKind, KeyRing, Result};
+use sha2::{Digest, Sha256};
+
+/// The first byte of a ticket; another layout gets other numbers.
+const GUEST: u8 = 1;
+const USER: u8 = 2;
+const MAC: usize = 16;
+const SIGNED: usize = 1 + 2 + 4 + 16;
+const LENGTH: usize = SIGNED + MAC;
+/// Cookies of our name that are looked at in one request; an attacker can send many.
+const MAX_CANDIDATES: usize = 4;
+const LABEL: &str = "session cookie";
+
+/// How the session's cookie is sent: always `HttpOnly`, `SameSite=Lax`, `Path=/`, without `Domain`.
+///
+/// ```
+/// use scalekit_session::Cookie;
+///
+/// assert_eq!(Cookie::host("id").name(), "__Host-id");
+/// assert_eq!(Cookie::dev("id").name(), "id");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Cookie {
+    name: String,
+    secure: bool,
+}
+
+impl Cookie {
+    /// `__Host-<name>` with `Secure`: no subdomain and no plain-text page can set it. The default, with `id`.
+    pub fn host(name: &str) -> Self {
+        Self { name: format!("__Host-{name}"), secure: true }
+    }
+
+    /// `<name>` without `Secure`, for plain http on the loopback interface while developing.
+    pub fn dev(name: &str) -> Self {
+        Self { name: name.to_owned(), secure: false }
+    }
+
+    /// The name as it is sent.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let plain = (1..=64).contains(&self.name.len()) && self.name.bytes().all(token);
+        let error = || Error::new(ErrorKind::Config, "a cookie's name is up to 64 of A-Za-z0-9_-");
+        plain.then_some(()).ok_or_else(error)
+    }
+
+    /// The header that hands a ticket to the client.
+    pub(crate) fn give(&self, ticket: &Ticket, namespace: &str, ring: &KeyRing) -> Result<HeaderValue> {
+        to_header(&self.text(ticket.sign(namespace, ring)))
+    }
+
+    /// The header that takes it away.
+    pub(crate) fn take(&self) -> Result<HeaderValue> {
+        let mut text = self.text(String::new());
+        text.make_removal();
+        to_header(&text)
+    }
+
+    /// The ticket that a request carries; whatever is not ours is as if it were not there.
+    pub(crate) fn read(&self, headers: &HeaderMap, namespace: &str, ring: &KeyRing) -> Found {
+        let texts = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let ours = pairs.filter(|(name, _)| *name == self.name).take(MAX_CANDIDATES);
+        let mut found = Found::Nothing;
+        for (_, value) in ours {
+            match Ticket::verify(value, namespace, ring) {
+                Some(ticket) => return Found::Ticket(ticket),
+                None => found = Found::Forged,
+            }
+        }
+        found
+    }
+
+    fn text(&self, value: String) -> Text<'_> {
+        Text::build((self.name.as_str(), value))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .secure(self.secure)
+            .build()
+    }
+}
+
+fn to_header(text: &Text<'_>) -> Result<HeaderValue> {
+    HeaderValue::try_from(text.to_string())
+        .map_err(|error| Error::new(ErrorKind::Internal, "the cookie is no header value").with_source(error))
+}
+
+/// What a request's cookies held.
+pub(crate) enum Found {
+    Nothing,
+    Forged,
+    Ticket(Ticket),
+}
+
+/// What the browser holds: where the session is and the secret that opens it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    /// Whether it was issued at a sign-in.
+    pub(crate) of_user: bool,
+    pub(crate) tag: [u8; 2],
+    /// When it was issued, in seconds since the Unix epoch by the issuing process's clock.
+    pub(crate) issued: u32,
+    secret: [u8; 16],
+}
+
+impl Ticket {
+    /// A ticket that nobody can guess.
+    pub(crate) fn issue(tag: [u8; 2], of_user: bool, now_ms: u64) -> Result<Self> {
+        Ok(Self {
+            of_user,
+            tag,
+            issued: u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX),
+            secret: random()?,
+        })
+    }
+
+    /// What the store knows of the secret.
+    pub(crate) fn digest(&self) -> String {
+        URL_SAFE_NO_PAD.encode(Sha256::digest(self.secret))
+    }
+
+    fn sign(&self, namespace: &str, ring: &KeyRing) -> String {
+        let signed = self.signed();
+        let mac = ring.sign(LABEL, &message(namespace, &signed));
+        URL_SAFE_NO_PAD.encode([signed.as_slice(), &mac[..MAC]].concat())
+    }
+
+    fn verify(text: &str, namespace: &str, ring: &KeyRing) -> Option<Self> {
+        // 39 bytes are 52 characters without a spare bit, so that there is one text for one ticket.
+        let mut bytes = [0; LENGTH];
+        if text.len() != LENGTH / 3 * 4 || URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()? != LENGTH {
+            return None;
+        }
+        let (signed, mac) = bytes.split_at(SIGNED);
+        if !ring.verify(LABEL, &message(namespace, signed), mac) {
+            return None;
+        }
+        let (layout, rest) = signed.split_first()?;
+        let (tag, rest) = rest.split_first_chunk()?;
+        let (issued, secret) = rest.split_first_chunk()?;
+        let of_user = match *layout {
+            GUEST => false,
+            USER => true,
+            _ => return None,
+        };
+        let issued = u32::from_be_bytes(*issued);
+        Some(Self { of_user, tag: *tag, issued, secret: secret.try_into().ok()? })
+    }
+
+    fn signed(&self) -> Vec<u8> {
+        let layout = if self.of_user { USER } else { GUEST };
+        [[layout].as_slice(), &self.tag, &self.issued.to_be_bytes(), &self.secret].concat()
+    }
+}
+
+/// The namespace is signed too: services that share a ring do not accept each other's tickets.
+fn message(namespace: &str, signed: &[u8]) -> Vec<u8> {
+    [namespace.as_bytes(), &[0], signed].concat()
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Internal, "no randomness").with_source(error))?;
+    Ok(bytes)
+}

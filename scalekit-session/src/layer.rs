@@ -1,0 +1,115 @@
+//! The middleware: a session for every request, its commit after the handler, a cookie only when needed.
+
+use std::{fmt, sync::Arc};
+
+use axum_core::response::IntoResponse;
+use http::{HeaderValue, header};
+use scalekit_core::{
+    Error, ErrorKind, Participants, Result,
+    http::{Around, Place, Problem, Request, Response},
+};
+use tower_service::Service;
+
+use crate::{
+    Session,
+    commit::Hand,
+    inner::{Inner, Known, Shared},
+    participant::Participant,
+};
+
+/// The middleware behind [`Sessions::layer`](crate::Sessions::layer).
+#[derive(Clone)]
+pub struct SessionLayer(pub(crate) Arc<Shared>);
+
+impl fmt::Debug for SessionLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionLayer")
+    }
+}
+
+impl Around for SessionLayer {
+    async fn around<S>(self, mut request: Request, mut inner: S) -> Result<Response, S::Error>
+    where
+        S: Service<Request, Response = Response> + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+    {
+        let found = self.0.cookie.read(request.headers(), &self.0.namespace, &self.0.ring);
+        let session = Arc::new(Inner::new(self.0, found));
+        let extensions = request.extensions_mut();
+        if let Err(misplaced) = Place::Session.enter(extensions) {
+            return Ok(misplaced.into_response());
+        }
+        extensions.insert(Session(session.clone()));
+        let mut participants = extensions.remove::<Participants>().unwrap_or_default();
+        participants.add(Arc::new(Participant(session.clone())));
+        extensions.insert(participants);
+
+        let response = inner.call(request).await?;
+        Ok(finish(session, response).await)
+    }
+}
+
+/// Commits what the handler asked for and completes its response.
+async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
+    let mut hand = Hand::Nothing;
+    if session.has_work() && !response.status().is_server_error() {
+        // In a task of its own: a client that hangs up now must not tear a sign-in in two.
+        let task = tokio::spawn({
+            let session = session.clone();
+            async move { session.commit().await }
+        });
+        let outcome = task.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::OutcomeUnknown, "the session's commit panicked").with_source(error))
+        });
+        match outcome {
+            Ok(handed) => hand = handed,
+            Err(error) => return refuse(&error),
+        }
+    }
+    let shared = &session.shared;
+    let cookie = match hand {
+        Hand::Nothing => None,
+        Hand::Give(ticket) => Some(shared.cookie.give(&ticket, &shared.namespace, &shared.ring)),
+        Hand::Take => Some(shared.cookie.take()),
+    };
+    match cookie {
+        Some(Ok(cookie)) => send(cookie, &mut response),
+        Some(Err(error)) => return refuse(&error),
+        None => {}
+    }
+    if !matches!(session.lock().known, Known::Not) {
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("cookie"));
+    }
+    response
+}
+
+/// A response with a session's cookie is for one client only, whatever the handler said.
+fn send(cookie: HeaderValue, response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.append(header::SET_COOKIE, cookie);
+    let shared =
+        headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok()).is_none_or(|value| {
+            let value = value.to_ascii_lowercase();
+            value.contains("public") || value.contains("s-maxage")
+        });
+    if shared {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+}
+
+/// The handler may have had effects elsewhere: a failed commit is never reported as if nothing had happened,
+/// and never as a fault of the handler.
+fn refuse(error: &Error) -> Response {
+    tracing::warn!(kind = ?error.kind(), cause = std::error::Error::source(error), "session commit failed: {error}");
+    match error.kind() {
+        ErrorKind::Conflict | ErrorKind::TooLarge | ErrorKind::Invalid => {
+            Problem::from(error).into_response()
+        }
+        _ => {
+            let wait = error.retry_after().unwrap_or(std::time::Duration::from_secs(1));
+            let unknown = Error::new(ErrorKind::OutcomeUnknown, "the session's commit failed");
+            Problem::from(&unknown.with_retry_after(wait)).into_response()
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The session's part in a transaction: record the changes in it, apply them after its commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use scalekit_core::{AfterCommit, Error, ErrorKind, OperationId, Result};
+
+use crate::{
+    address::{recorded_key, tag_text},
+    inner::{Fate, Inner, Known},
+    metrics::count,
+    ops::Recorded,
+    store::Record,
+};
+
+pub(crate) struct Participant(pub(crate) Arc<Inner>);
+
+#[async_trait]
+impl AfterCommit for Participant {
+    fn name(&self) -> &'static str {
+        "session"
+    }
+
+    fn enlist(&self) {
+        self.0.lock().enlisted = true;
+    }
+
+    fn record(&self) -> Result<Option<Vec<u8>>> {
+        let mut state = self.0.lock();
+        if state.pending.has_updates() || !matches!(state.fate, Fate::Keep) {
+            let message =
+                "an update by a closure, a sign-in or a sign-out was asked for before the transaction";
+            return Err(Error::new(ErrorKind::Misuse, message));
+        }
+        if state.pending.is_empty() {
+            return Ok(None);
+        }
+        if matches!(state.known, Known::Missing | Known::Ended) && state.ticket.is_some() {
+            state.pending.clear();
+            count(&self.0.shared.counters.gone);
+            return Ok(None);
+        }
+        let Some(ticket) = &state.ticket else {
+            let message = "a route with a transaction changes a session that is not there: sign in first";
+            return Err(Error::new(ErrorKind::Misuse, message));
+        };
+        let changes = state.pending.over(&Record::default())?;
+        let recorded = Recorded { tag: tag_text(ticket.tag), member: ticket.digest(), changes }.encode()?;
+        state.pending.clear();
+        Ok(Some(recorded))
+    }
+
+    fn discard(&self) {
+        self.0.lock().pending.clear();
+    }
+
+    async fn apply(&self, operation: OperationId, recorded: &[u8]) -> Result<()> {
+        let shared = &self.0.shared;
+        let recorded = Recorded::decode(recorded)?;
+        let key = recorded_key(&shared.namespace, &recorded.tag, recorded.member)?;
+        // Retries go on after the request, so its budget does not count here.
+        let budget = shared.request_budget;
+        let outcome =
+            shared.store.commit(&key, &recorded.changes, Some(operation), &shared.rules, budget).await;
+        let _ = shared.applied(shared.watch(outcome)?)?;
+        if self.0.key()?.is_some_and(|own| own == key) {
+            self.0.lock().known = Known::Not;
+        }
+        Ok(())
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        let was_loaded = {
+            let mut state = self.0.lock();
+            !matches!(std::mem::replace(&mut state.known, Known::Not), Known::Not)
+        };
+        if was_loaded {
+            self.0.load().await?;
+        }
+        Ok(())
+    }
+}
