@@ -1,6 +1,7 @@
 //! The checkout example: a small shop that runs on one machine or on many without a change.
 
 mod app;
+mod carriers;
 mod catalog;
 mod console;
 mod db;
@@ -23,6 +24,7 @@ mod service;
 mod sessions;
 mod settings;
 mod shared;
+mod tables;
 mod watch;
 
 use std::process::ExitCode;
