@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::{
     Session,
     commit::Hand,
-    inner::{Inner, Loaded, Shared},
+    inner::{Inner, Known, Shared},
     participant::Participant,
 };
 
@@ -75,7 +75,7 @@ async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
         Some(Err(error)) => return refuse(&error),
         None => {}
     }
-    if !matches!(session.lock().loaded, Loaded::Not) {
+    if !matches!(session.lock().known, Known::Not) {
         response.headers_mut().append(header::VARY, HeaderValue::from_static("cookie"));
     }
     response
