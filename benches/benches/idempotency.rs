@@ -1,13 +1,9 @@
-//! What an idempotency key costs a write, and what it prevents.
+//! What an idempotency key costs a write; what it prevents is in the peers' `storm`.
 
-use scalekit_bench::{duel::block_on, idempotency};
+use scalekit_bench::idempotency;
 
 fn main() {
     idempotency::round_trips();
     idempotency::rates(true);
     idempotency::rates(false);
-    block_on(async {
-        let (_server, database) = idempotency::database(false).await;
-        idempotency::storm(vec![idempotency::stormy(&database).await]).await;
-    });
 }
