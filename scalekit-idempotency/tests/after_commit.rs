@@ -1,4 +1,5 @@
 //! What follows the commit in another store: carried out once, also when its first try was lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The database goes away under an execution: the retry with the same key is right, whatever the moment.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
 

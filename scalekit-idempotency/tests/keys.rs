@@ -1,4 +1,5 @@
 //! What a key does, on both databases.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
 

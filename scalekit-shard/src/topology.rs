@@ -93,7 +93,10 @@ impl<D: Engine> Topology<D> {
             return Ok(());
         }
         let (new, old) = (map.epoch(), before.epoch());
-        Err(Error::new(ErrorKind::Config, format!("the new map has epoch {new}, the one in use {old}")))
+        Err(Error::new(
+            ErrorKind::Config,
+            format!("the new map has epoch {new}, the one in use {old}: it must be higher"),
+        ))
     }
 
     /// Where a key belongs now.

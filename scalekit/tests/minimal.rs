@@ -1,4 +1,5 @@
 //! The minimal examples are programs that run: each is started as a reader would start it, and asked once or twice.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use scalekit_testkit::{Postgres, Program};
 

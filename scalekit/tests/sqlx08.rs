@@ -1,4 +1,5 @@
 //! The claim and append statements from a program on an older sqlx: they are plain SQL over the same tables.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use scalekit::{
     db::{self, Claim, ClaimId, Claimed, sql::postgres as core_sql},

@@ -2,6 +2,7 @@ create table if not exists scalekit.claim (
     id           bytea       not null primary key check (octet_length(id) = 32),
     fingerprint  bytea,
     claimed_at   timestamptz not null,
+    holder       xid8        not null,
     retain_until timestamptz not null,
     status       smallint,
     head         bytea,

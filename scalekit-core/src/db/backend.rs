@@ -30,6 +30,10 @@ pub trait Db: sqlx::Database<Connection: DbConnection<Db = Self>> + sealed::Seal
     /// Lets go of a connection whose transaction may be open; `lock` is released after the rollback.
     #[doc(hidden)]
     fn abandon(conn: PoolConnection<Self>, lock: Option<OwnedSemaphorePermit>);
+
+    /// Closes a connection that may still be busy, or whose BEGIN was not seen to succeed and may still do.
+    #[doc(hidden)]
+    fn interrupt(conn: PoolConnection<Self>, lock: Option<OwnedSemaphorePermit>);
 }
 
 /// A connection of a [`Db`]: the statements that the family's functions run on it. Sealed.

@@ -110,7 +110,7 @@ pub enum Claimed {
     Taken(OperationId),
     /// It was claimed by a transaction that has committed.
     Before(Finished),
-    /// Another transaction holds it and has not ended. Postgres has aborted this one: roll it back.
+    /// Another transaction holds it and has not ended. Roll this one back, as Postgres has aborted it, and try later.
     Busy,
 }
 

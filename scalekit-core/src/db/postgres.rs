@@ -9,10 +9,10 @@ use super::{
     Claim, ClaimId, Claimed, Db, DbConnection, Finished, Migration,
     backend::sealed::Sealed,
     claim::not_claimed,
-    error::is_broken,
+    error::is_gone,
     migrate,
     sql::postgres::{CLAIM, CLAIM_LOOKUP, COMMIT, FINISH, SWEEP_CLAIMS},
-    tx::queue_rollback,
+    tx::{close, queue_rollback, release},
 };
 use crate::{Error, ErrorKind, Position, Result};
 
@@ -22,9 +22,13 @@ impl Sealed for PgConnection {}
 impl Db for Postgres {
     const BEGIN: Option<&'static str> = None;
 
-    fn abandon(mut conn: PoolConnection<Self>, lock: Option<OwnedSemaphorePermit>) {
+    fn abandon(mut conn: PoolConnection<Self>, _: Option<OwnedSemaphorePermit>) {
         queue_rollback(&mut conn);
-        drop((conn, lock));
+        release(conn);
+    }
+
+    fn interrupt(conn: PoolConnection<Self>, _: Option<OwnedSemaphorePermit>) {
+        close(conn);
     }
 }
 
@@ -35,24 +39,21 @@ impl DbConnection for PgConnection {
         use futures_util::TryStreamExt;
 
         let mut answers = raw_sql(COMMIT).fetch_many(&mut *self);
-        let (mut completed, mut position) = (0, None);
+        let (mut completed, mut flushes, mut position) = (0, true, None);
         loop {
             match answers.try_next().await {
                 Ok(Some(Either::Left(_))) => completed += 1,
-                Ok(Some(Either::Right(row))) => position = row.try_get::<String, _>(0).ok(),
-                Ok(None) => break,
-                // The COMMIT has been answered, only the position is missing: any later one will do.
-                Err(_) if completed >= 2 => break,
-                Err(error) if is_broken(&error) => {
-                    let message = "the connection was lost during COMMIT";
-                    return Err(Error::new(ErrorKind::OutcomeUnknown, message).with_source(error));
+                Ok(Some(Either::Right(row))) if completed == 0 => {
+                    flushes = row.try_get::<&str, _>(0).is_ok_and(|setting| setting != "off");
                 }
-                Err(error) => return Err(error.into()),
+                Ok(Some(Either::Right(row))) => {
+                    position = row.try_get::<&str, _>(usize::from(!flushes)).ok().map(str::parse);
+                }
+                Ok(None) => break,
+                Err(error) => return Err(commit_failed(error, completed)),
             }
         }
-        let text =
-            position.ok_or_else(|| Error::new(ErrorKind::Internal, "the COMMIT returned no position"))?;
-        text.parse()
+        position.unwrap_or_else(|| Err(unknown("the COMMIT returned no position")))
     }
 
     async fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
@@ -74,17 +75,17 @@ impl DbConnection for PgConnection {
             }
             Err(error) => return Err(error.into()),
         };
-        let row = match row {
-            Some(row) => row,
-            None => {
-                sqlx::query(CLAIM_LOOKUP)
-                    .bind(claim.id.as_bytes().as_slice())
-                    .persistent(claim.pooler.keeps_statements())
-                    .fetch_one(&mut *self)
-                    .await?
-            }
-        };
-        read(&claim.id, &row)
+        if let Some(row) = row {
+            return read(&claim.id, &row);
+        }
+        let row = sqlx::query(CLAIM_LOOKUP)
+            .bind(claim.id.as_bytes().as_slice())
+            .bind(millis(claim.deadline))
+            .persistent(claim.pooler.keeps_statements())
+            .fetch_optional(&mut *self)
+            .await?;
+        // It can only have expired and been swept since: whoever tries again takes it.
+        row.map_or(Ok(Claimed::Busy), |row| read(&claim.id, &row))
     }
 
     async fn finish(&mut self, claim: &Claim, finished: &Finished) -> Result<()> {
@@ -108,6 +109,20 @@ impl DbConnection for PgConnection {
     async fn migrate(&mut self, migrations: &[Migration]) -> Result<()> {
         migrate::on_postgres(self, migrations).await
     }
+}
+
+/// What an error means after the COMMIT was sent and this many statements have succeeded; it is the second.
+fn commit_failed(error: sqlx::Error, completed: usize) -> Error {
+    match &error {
+        // Answers come in order: the transaction had failed before the COMMIT was reached.
+        sqlx::Error::Database(_) if completed == 0 => error.into(),
+        sqlx::Error::Database(answer) if completed == 1 && !is_gone(answer.as_ref()) => error.into(),
+        _ => unknown("the connection was lost during COMMIT").with_source(error),
+    }
+}
+
+fn unknown(message: &'static str) -> Error {
+    Error::new(ErrorKind::OutcomeUnknown, message).with_retry_after(Duration::from_secs(1))
 }
 
 fn read(id: &ClaimId, row: &PgRow) -> Result<Claimed> {

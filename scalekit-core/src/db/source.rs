@@ -107,8 +107,7 @@ impl PoolSource {
                     self.gate.succeeded();
                     return Ok(tx);
                 }
-                Ok(Err((error, mut conn))) => {
-                    conn.close_on_drop();
+                Ok(Err(error)) => {
                     if !is_broken(&error) {
                         return Err(error.into());
                     }
@@ -127,7 +126,7 @@ impl PoolSource {
         let mut acquired = pin!(self.pool.acquire());
         // The pool retries a refused connection until its own time-out; asking the server once tells sooner.
         if let Ok(acquired) = timeout(self.within / 10, &mut acquired).await {
-            return Ok(acquired?);
+            return self.judged(acquired);
         }
         let connecting =
             self.pool.num_idle() == 0 && self.pool.size() < self.pool.options().get_max_connections();
@@ -135,9 +134,17 @@ impl PoolSource {
             self.probe(deadline).await?;
         }
         match timeout_at(deadline, acquired).await {
-            Ok(acquired) => Ok(acquired?),
+            Ok(acquired) => self.judged(acquired),
             Err(_) => Err(late("no database connection became free in time")),
         }
+    }
+
+    /// The pool itself retries only what looks like a server that starts; the rest is for the gate to remember.
+    fn judged<T>(&self, acquired: Result<T, sqlx::Error>) -> Result<T> {
+        if acquired.as_ref().is_err_and(is_broken) {
+            self.gate.refused();
+        }
+        Ok(acquired?)
     }
 
     /// Connects once beside the pool, which alone tells "down" from "busy".
@@ -149,12 +156,7 @@ impl PoolSource {
                 conn.close().await.ok();
                 Ok(())
             }
-            Ok(Err(error)) => {
-                if is_broken(&error) {
-                    self.gate.refused();
-                }
-                Err(error.into())
-            }
+            Ok(Err(error)) => self.judged(Err(error)),
             Err(_) => {
                 self.gate.timed_out();
                 Err(late("the database did not accept a connection in time"))

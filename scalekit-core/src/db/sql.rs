@@ -26,7 +26,11 @@ pub mod postgres {
     pub const READ_LEDGER: &str = include_str!("../sql/postgres/read_ledger.sql");
     /// Notes a migration as applied.
     pub const WRITE_LEDGER: &str = include_str!("../sql/postgres/write_ledger.sql");
-    /// Commits and returns the position, as one simple query.
+    /// Commits, as one simple query; its first statement fails where the transaction has.
+    ///
+    /// The first row tells whether the commit is flushed (anything but `off`), the second one the flushed and the
+    /// inserted position. `synchronous_commit` is read before the commit, which ends a `set local`. A transaction is
+    /// open afterwards, and empty: roll it back.
     pub const COMMIT: &str = include_str!("../sql/postgres/commit.sql");
 }
 

@@ -15,7 +15,7 @@ use super::{
     claim::not_claimed,
     migrate,
     sql::sqlite::{CLAIM, CLAIM_LOOKUP, FINISH, SWEEP_CLAIMS},
-    tx::queue_rollback,
+    tx::{queue_rollback, release},
 };
 use crate::{Error, ErrorKind, Position, Principal, Result};
 
@@ -73,7 +73,7 @@ impl SqliteSource {
         let turn = timeout(QUEUE, Arc::clone(&self.lock.0).acquire_owned()).await.map_err(late)?;
         let turn = turn.map_err(|_| Error::new(ErrorKind::Unavailable, "the writers' queue is closed"))?;
         let conn = self.pool.acquire().await?;
-        Tx::begin(conn, Some(turn), Pooler::Direct).await.map_err(|(error, _)| error.into())
+        Tx::begin(conn, Some(turn), Pooler::Direct).await.map_err(Error::from)
     }
 }
 
@@ -91,13 +91,18 @@ impl Db for Sqlite {
     const BEGIN: Option<&'static str> = Some("BEGIN IMMEDIATE");
 
     fn abandon(mut conn: PoolConnection<Self>, lock: Option<OwnedSemaphorePermit>) {
-        if !sqlx::Connection::is_in_transaction(&*conn) {
-            return;
+        if sqlx::Connection::is_in_transaction(&*conn) {
+            queue_rollback(&mut conn);
+            Self::interrupt(conn, lock);
+        } else {
+            release(conn);
         }
-        queue_rollback(&mut conn);
-        // The next writer must not start before the rollback has run, and this may be called while the
-        // runtime is torn down: so a thread waits for it.
-        std::thread::spawn(move || {
+    }
+
+    /// The next writer must not start before the rollback has run, and this may be called while the runtime is
+    /// torn down: so a thread waits for what was queued. A BEGIN that nobody waits for is undone by the driver.
+    fn interrupt(mut conn: PoolConnection<Self>, lock: Option<OwnedSemaphorePermit>) {
+        let ended = move || {
             if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 runtime.block_on(async {
                     let _ended = sqlx::Connection::ping(&mut *conn).await;
@@ -105,7 +110,9 @@ impl Db for Sqlite {
                 });
             }
             drop(lock);
-        });
+        };
+        // Without a thread the closure is dropped here, and the connection with it.
+        std::thread::Builder::new().name("sqlite rollback".into()).spawn(ended).map(drop).ok();
     }
 }
 

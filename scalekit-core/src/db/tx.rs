@@ -9,13 +9,15 @@ use std::{
 
 use sqlx::pool::PoolConnection;
 use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{Db, DbConnection, Pooler, Postgres};
 use crate::{Error, ErrorKind, Position, Result};
 
 /// How long a COMMIT may take before its outcome counts as unknown.
 const COMMIT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection that goes back to its pool may take to answer.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
 /// An open transaction on the shard of a principal's tenant; it derefs to the connection.
 ///
@@ -55,20 +57,26 @@ pub(crate) type Home<D> = Arc<Mutex<Option<Open<D>>>>;
 pub(crate) struct Open<D: Db> {
     conn: Option<PoolConnection<D>>,
     lock: Option<OwnedSemaphorePermit>,
+    /// What the driver knows of the connection is so; else it is closed, not reused.
+    sound: bool,
 }
 
 impl<D: Db> Tx<D> {
     /// Begins on this connection; `lock` is given back after the transaction has ended.
+    ///
+    /// If it fails or is dropped meanwhile, the connection is closed: the driver does not know then whether a
+    /// transaction is open on it, and the pool would hand it to somebody else.
     pub(crate) async fn begin(
-        mut conn: PoolConnection<D>,
+        conn: PoolConnection<D>,
         lock: Option<OwnedSemaphorePermit>,
         pooler: Pooler,
-    ) -> Result<Self, (sqlx::Error, PoolConnection<D>)> {
-        let statement = D::BEGIN.map(SqlStr::from_static);
-        if let Err(error) = D::TransactionManager::begin(&mut conn, statement).await {
-            return Err((error, conn));
+    ) -> Result<Self, sqlx::Error> {
+        let mut open = Open { conn: Some(conn), lock, sound: false };
+        if let Some(conn) = &mut open.conn {
+            D::TransactionManager::begin(conn, D::BEGIN.map(SqlStr::from_static)).await?;
         }
-        Ok(Self { open: Some(Open { conn: Some(conn), lock }), home: None, pooler })
+        open.sound = true;
+        Ok(Self { open: Some(open), home: None, pooler })
     }
 
     /// What stands between this connection and the database.
@@ -92,9 +100,7 @@ impl<D: Db> Tx<D> {
                 Err(Error::new(ErrorKind::OutcomeUnknown, "the database did not answer the COMMIT in time"))
             }
         };
-        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::OutcomeUnknown) {
-            conn.close_on_drop();
-        }
+        open.sound = !matches!(&outcome, Err(error) if error.kind() == ErrorKind::OutcomeUnknown);
         outcome
     }
 
@@ -106,16 +112,14 @@ impl<D: Db> Tx<D> {
         let mut open = self.open.take().ok_or_else(ended)?;
         let conn = open.conn.as_mut().ok_or_else(ended)?;
         let ended = D::TransactionManager::rollback(conn).await;
-        if ended.is_err() {
-            conn.close_on_drop();
-        }
+        open.sound = ended.is_ok();
         Ok(ended?)
     }
 
     /// Ends it by closing the connection: for a statement that was given up on and may still run.
     pub fn close(mut self) {
-        if let Some(conn) = self.open.as_mut().and_then(|open| open.conn.as_mut()) {
-            conn.close_on_drop();
+        if let Some(open) = &mut self.open {
+            open.sound = false;
         }
         self.home = None;
     }
@@ -174,8 +178,10 @@ impl<D: Db> Drop for Tx<D> {
 
 impl<D: Db> Drop for Open<D> {
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            D::abandon(conn, self.lock.take());
+        match self.conn.take() {
+            Some(conn) if self.sound => D::abandon(conn, self.lock.take()),
+            Some(conn) => D::interrupt(conn, self.lock.take()),
+            None => {}
         }
     }
 }
@@ -184,6 +190,27 @@ impl<D: Db> Drop for Open<D> {
 pub(crate) fn queue_rollback<D: Db>(conn: &mut PoolConnection<D>) {
     while D::TransactionManager::get_transaction_depth(conn) > 0 {
         D::TransactionManager::start_rollback(conn);
+    }
+}
+
+/// Gives a connection back to its pool, which pings it first; one that does not answer in time is closed, so that
+/// a server that hangs does not keep the pool's permits.
+pub(crate) fn release<D: Db>(mut conn: PoolConnection<D>) {
+    match Handle::try_current() {
+        Ok(runtime) => {
+            let returned = conn.return_to_pool();
+            runtime.spawn(timeout(RELEASE_WITHIN, returned));
+        }
+        // The pool could only panic here.
+        Err(_) => drop(conn.detach()),
+    }
+}
+
+/// Closes a connection; whatever was open on it is rolled back.
+pub(crate) fn close<D: Db>(mut conn: PoolConnection<D>) {
+    match Handle::try_current() {
+        Ok(_) => conn.close_on_drop(),
+        Err(_) => drop(conn.detach()),
     }
 }
 

@@ -41,7 +41,10 @@ impl Place {
             tracing::error!("the {self:?} layer stands inside the {outer:?} layer: it must be outside of it");
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"));
         }
-        extensions.insert(Reached(self));
+        // The outermost leaves no mark: a request without one may be anywhere.
+        if self != Self::Slo {
+            extensions.insert(Reached(self));
+        }
         Ok(())
     }
 }

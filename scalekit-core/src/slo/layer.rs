@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 
+use axum_core::response::IntoResponse;
 use http::Method;
 use http::request::Parts;
 use tower_service::Service;
@@ -12,7 +13,7 @@ use tower_service::Service;
 use super::body::measure;
 use super::guard::Guard;
 use super::handle::Slo;
-use crate::http::{Around, Request, Response};
+use crate::http::{Around, Place, Request, Response};
 
 /// Finds the route that the router matched: its pattern, never the path.
 pub(super) type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
@@ -36,14 +37,20 @@ impl Around for SloLayer {
         S::Future: Send,
         S::Error: Send,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let misplaced = Place::Slo.enter(&mut parts.extensions).err();
         let slot = self.slo.slot((self.route_of)(&parts), &parts.method);
         let head_request = parts.method == Method::HEAD;
         let mut guard = Guard::start(self.slo, slot);
         let request = Request::from_parts(parts, body);
         async move {
             let response = {
-                let mut response = pin!(async move { inner.call(request).await });
+                let mut response = pin!(async move {
+                    match misplaced {
+                        None => inner.call(request).await,
+                        Some(problem) => Ok(problem.into_response()),
+                    }
+                });
                 poll_fn(|cx| guard.watch(|| response.as_mut().poll(cx))).await
             };
             match response {

@@ -1,4 +1,5 @@
 //! An application with one keyed route on a real database, several times over as several processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{

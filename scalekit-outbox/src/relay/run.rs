@@ -18,6 +18,8 @@ use crate::{Lane, OutboxDb, db};
 /// The bounds of the pause between two looks that found nothing.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How soon after a look that found nothing a wake can bring the next: the commit may be under way still.
+const WAKE_PAUSE: Duration = Duration::from_millis(5);
 /// How long a lane rests whose sink disagrees, or whose sink panicked.
 const REST: Duration = Duration::from_secs(5);
 /// How often old events are looked for, and how soon again if there were some.
@@ -36,6 +38,7 @@ pub(super) struct Run<'r, D: OutboxDb> {
     landed: Vec<Landing>,
     pause: Duration,
     look: Instant,
+    looked: Instant,
     beat: Instant,
     sweep: Instant,
 }
@@ -58,6 +61,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             landed: Vec::new(),
             pause: SHORTEST_PAUSE,
             look: now,
+            looked: now,
             beat: now,
             sweep: now + SWEEP_EVERY,
         }
@@ -82,7 +86,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = sleep_until(next) => {}
-                Ok(()) = wakes.changed(), if !failing => self.hurry(),
+                Ok(()) = wakes.changed(), if !failing => self.wake(),
                 Some(ended) = self.flights.join_next_with_id() => self.touch_down(ended),
             }
         }
@@ -140,7 +144,8 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         self.resting.retain(|_, until| *until > Instant::now());
         let who = self.who();
         let pending = self.relay.pending(&who).await?;
-        self.look = Instant::now() + self.pause;
+        self.looked = Instant::now();
+        self.look = self.looked + self.pause;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         if !(pending.events || pending.parked) {
             return Ok(());
@@ -214,6 +219,11 @@ impl<'r, D: OutboxDb> Run<'r, D> {
     fn rest(&mut self, lane: u8) {
         self.busy.remove(&lane);
         self.resting.insert(lane, Instant::now() + REST);
+    }
+
+    fn wake(&mut self) {
+        self.pause = WAKE_PAUSE;
+        self.look = self.look.min(self.looked + WAKE_PAUSE);
     }
 
     fn hurry(&mut self) {

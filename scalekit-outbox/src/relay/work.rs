@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use scalekit_core::{Error, ErrorKind, Principal, Result, db::Tx};
-use tokio::time::error::Elapsed;
+use tokio::time::{error::Elapsed, timeout};
 
 use super::Relay;
 use crate::{OutboxConnection, OutboxDb, db};
@@ -22,13 +22,15 @@ impl<D: OutboxDb> Relay<D> {
     /// Renews the lease, and takes or gives lanes.
     pub(super) async fn balance(&self, who: &db::Who) -> Result<db::Held> {
         let mut tx = self.begin().await?;
-        let done = tokio::time::timeout(BOUND, tx.balance(who)).await;
+        let who = at(who, &tx);
+        let done = timeout(BOUND, tx.balance(&who)).await;
         end(tx, done).await
     }
 
     pub(super) async fn pending(&self, who: &db::Who) -> Result<db::Pending> {
         let mut tx = self.begin().await?;
-        let done = tokio::time::timeout(BOUND, tx.pending(who)).await;
+        let who = at(who, &tx);
+        let done = timeout(BOUND, tx.pending(&who)).await;
         end(tx, done).await
     }
 
@@ -36,7 +38,8 @@ impl<D: OutboxDb> Relay<D> {
     pub(super) async fn tick(&self, who: &db::Who) -> Result<i64> {
         for _ in 0..TICKS {
             let mut tx = self.begin().await?;
-            let done = tokio::time::timeout(BOUND, tx.tick(who)).await;
+            let who = at(who, &tx);
+            let done = timeout(BOUND, tx.tick(&who)).await;
             if let Some(tick) = end(tx, done).await? {
                 return Ok(tick);
             }
@@ -47,33 +50,43 @@ impl<D: OutboxDb> Relay<D> {
     /// The next batches; committed when this returns, so that their places in the log stand.
     pub(super) async fn read(&self, who: &db::Who, tick: i64) -> Result<Vec<db::Batch>> {
         let mut tx = self.begin().await?;
-        let done = tokio::time::timeout(BOUND, tx.read(who, tick)).await;
+        let who = at(who, &tx);
+        let done = timeout(BOUND, tx.read(&who, tick)).await;
         end(tx, done).await
     }
 
     pub(super) async fn ack(&self, who: &db::Who, acks: &[db::Ack]) -> Result<Vec<u8>> {
         let mut tx = self.begin().await?;
-        let done = tokio::time::timeout(BOUND, tx.ack(who, acks)).await;
+        let who = at(who, &tx);
+        let done = timeout(BOUND, tx.ack(&who, acks)).await;
         end(tx, done).await
     }
 
     pub(super) async fn redriven(&self, who: &db::Who, redriven: &[db::Redriven]) -> Result<()> {
         let mut tx = self.begin().await?;
-        let done = tokio::time::timeout(BOUND, tx.redriven(who, redriven)).await;
+        let who = at(who, &tx);
+        let done = timeout(BOUND, tx.redriven(&who, redriven)).await;
         end(tx, done).await
     }
 
     pub(super) async fn sweep(&self, who: &db::Who) -> Result<u64> {
         let mut tx = self.begin().await?;
-        let done = tokio::time::timeout(BOUND, tx.sweep(who, self.retention)).await;
+        let who = at(who, &tx);
+        let done = timeout(BOUND, tx.sweep(&who, self.retention)).await;
         end(tx, done).await
     }
 
     pub(super) async fn release(&self, who: &db::Who) -> Result<()> {
         let mut tx = self.begin().await?;
-        let done = tokio::time::timeout(BOUND, tx.release(who)).await;
+        let who = at(who, &tx);
+        let done = timeout(BOUND, tx.release(&who)).await;
         end(tx, done).await
     }
+}
+
+/// The relay as it shows itself on this connection.
+fn at<D: OutboxDb>(who: &db::Who, tx: &Tx<D>) -> db::Who {
+    db::Who { pooler: tx.pooler(), ..who.clone() }
 }
 
 /// Commits a step that succeeded, rolls back one that failed, and closes the connection of one that took too long.

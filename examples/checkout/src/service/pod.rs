@@ -69,7 +69,7 @@ fn run(runtime: Runtime, launch: Launch) {
         match start(number).await {
             Ok(app) => {
                 let _nobody_waits = ready.send(Ok(()));
-                live(app, jobs).await;
+                live(app, jobs, &kill).await;
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -85,10 +85,10 @@ fn run(runtime: Runtime, launch: Launch) {
     runtime.shutdown_timeout(THREADS_END);
 }
 
-async fn live(mut app: App, mut jobs: mpsc::Receiver<Job>) {
+async fn live(mut app: App, mut jobs: mpsc::Receiver<Job>, kill: &CancellationToken) {
     let open = TaskTracker::new();
     while let Some(job) = jobs.recv().await {
-        open.spawn(answer(app.router.clone(), job));
+        open.spawn(answer(app.router.clone(), job, kill.clone()));
     }
     open.close();
     open.wait().await;
@@ -97,10 +97,13 @@ async fn live(mut app: App, mut jobs: mpsc::Receiver<Job>) {
 }
 
 /// Gives up when the front does: its client has hung up.
-async fn answer(router: Router, job: Job) {
+async fn answer(router: Router, job: Job, kill: CancellationToken) {
     let Job { request, mut reply } = job;
     tokio::select! {
-        Ok(response) = router.oneshot(request) => drop(reply.send(response)),
+        // Tasks of a killed pod end in any order: what a request makes of the end of its own is no answer.
+        Ok(response) = router.oneshot(request) => if !kill.is_cancelled() {
+            let _hung_up = reply.send(response);
+        },
         () = reply.closed() => {}
     }
 }

@@ -14,11 +14,12 @@ with bounds as materialized (
 ), known as materialized (
     select c.* from bounds, scalekit.claim c where c.id = $1 and c.retain_until > bounds.at
 ), taken as (
-    insert into scalekit.claim as c (id, fingerprint, claimed_at, retain_until)
-    select $1, $2, bounds.at, bounds.at + make_interval(secs => $3) from bounds
+    insert into scalekit.claim as c (id, fingerprint, claimed_at, holder, retain_until)
+    select $1, $2, bounds.at, pg_current_xact_id(), bounds.at + make_interval(secs => $3) from bounds
     where not exists (select from known)
     on conflict (id) do update
-       set fingerprint = excluded.fingerprint, claimed_at = excluded.claimed_at, retain_until = excluded.retain_until,
+       set fingerprint = excluded.fingerprint, claimed_at = excluded.claimed_at,
+           holder = excluded.holder, retain_until = excluded.retain_until,
            status = null, head = null, body = null, after_commit = null
      where c.retain_until <= excluded.claimed_at
     returning c.claimed_at
@@ -31,5 +32,5 @@ select true as taken, (extract(epoch from claimed_at) * 1000000)::bigint as micr
 union all
 select false, (extract(epoch from claimed_at) * 1000000)::bigint,
        current_setting('transaction_isolation'), pg_current_wal_insert_lsn()::text,
-       fingerprint, status, head, body, after_commit, null
+       fingerprint, status, head, body, after_commit, set_config('lock_timeout', $5, true)
   from known

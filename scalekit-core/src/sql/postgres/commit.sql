@@ -1,1 +1,1 @@
-select 1; commit and chain; select case when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end::text
+select current_setting('synchronous_commit'); commit and chain; select pg_current_wal_flush_lsn()::text, pg_current_wal_insert_lsn()::text

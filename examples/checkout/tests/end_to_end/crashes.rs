@@ -1,0 +1,85 @@
+//! The process dies at each step of an order; the customer repeats the request.
+
+use std::sync::Arc;
+
+use scalekit_testkit::{Redis, RedisServer, at_once};
+use serde_json::json;
+
+use crate::{
+    provider::Provider,
+    shards::Shards,
+    shop::{Shop, program},
+};
+
+/// Key rings must agree over a restart, or nobody would be signed in.
+const RING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/ring.txt");
+
+const STEPS: [&str; 7] = [
+    "before-claim",
+    "after-claim",
+    "after-business-write",
+    "before-commit",
+    "after-commit",
+    "before-session-commit",
+    "before-response",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_step_neither_loses_nor_doubles_the_order() {
+    let redis = Arc::new(Redis::start().await);
+    // All at once: each waits for the lease of the relay that died.
+    at_once(STEPS.len(), |at| crash_and_repeat(STEPS[at], Arc::clone(&redis))).await;
+}
+
+async fn crash_and_repeat(step: &'static str, redis: Arc<RedisServer>) {
+    let (shards, provider) = (Shards::create().await, Provider::open().await);
+    let program = program(&shards).args([
+        format!("--redis={}", redis.url()),
+        format!("--key-ring={RING}"),
+        format!("--payments={}", provider.url),
+    ]);
+    let crashing = Shop::start(program.clone().failpoint(step)).await;
+    let ada = crashing.customer("acme", step).await;
+    ada.add("tea", 2).await;
+    assert!(ada.try_send(ada.checkout_request("k", "tok_visa")).await.is_none(), "{step}");
+    crashing.running.wait_exit().await;
+
+    let shop = Shop::start(program).await;
+    let ada = ada.moved_to(&shop.url);
+    let answer = ada.checkout("k", "tok_visa").await;
+    let order_id = answer.order_id();
+    let committed = matches!(step, "after-commit" | "before-session-commit" | "before-response");
+    assert_eq!(answer.header("idempotent-replayed").is_some(), committed, "{step}");
+    assert_eq!(ada.cart().await, json!([]), "{step}");
+    assert_eq!(ada.orders().await.len(), 1, "{step}");
+    assert_eq!(ada.settled(&order_id).await, "paid", "{step}");
+    assert_eq!(provider.charged(), [order_id], "{step}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cart_whose_order_lost_its_session_commit_is_put_right_by_the_next_key() {
+    let (shards, redis) = (Shards::create().await, Redis::start().await);
+    let program = program(&shards).args([format!("--redis={}", redis.url()), format!("--key-ring={RING}")]);
+    let crashing = Shop::start(program.clone().failpoint("before-session-commit")).await;
+    let ada = crashing.customer("acme", "ada").await;
+    ada.add("tea", 2).await;
+    assert!(ada.try_send(ada.checkout_request("first", "tok_visa")).await.is_none());
+    crashing.running.wait_exit().await;
+
+    let shop = Shop::start(program).await;
+    let ada = ada.moved_to(&shop.url);
+    assert_eq!(ada.cart().await, json!([{"sku": "tea", "quantity": 2}]), "the session knows nothing yet");
+    ada.add("mug", 1).await;
+    let answer = ada.checkout("second", "tok_visa").await;
+    answer.is_problem(409, "cart-ordered");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(ada.cart().await, json!([{"sku": "mug", "quantity": 1}]));
+    // The retry orders what is left, and the first key's replay changes nothing any more.
+    let answer = ada.checkout("second", "tok_visa").await;
+    answer.order_id();
+    assert_eq!(answer.json()["items"], json!([{"sku": "mug", "quantity": 1}]));
+    ada.add("honey", 1).await;
+    ada.checkout("first", "tok_visa").await.order_id();
+    assert_eq!(ada.cart().await, json!([{"sku": "honey", "quantity": 1}]));
+    assert_eq!(ada.orders().await.len(), 2);
+}

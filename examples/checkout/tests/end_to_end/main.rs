@@ -1,0 +1,20 @@
+//! The shop as a whole: the program itself, over HTTP, on the database that this build runs on.
+
+mod browser;
+mod cli;
+#[cfg(feature = "failpoints")]
+mod crashes;
+mod pods;
+mod provider;
+mod refusals;
+mod rings;
+mod shop;
+mod shopping;
+mod stopping;
+
+#[cfg(feature = "postgres")]
+#[path = "shards_postgres.rs"]
+mod shards;
+#[cfg(not(feature = "postgres"))]
+#[path = "shards_sqlite.rs"]
+mod shards;

@@ -1,0 +1,99 @@
+//! Key rings: what was sealed under a key waits for that key.
+
+use std::{env, fs, path::PathBuf, time::Duration};
+
+use scalekit_testkit::{Redis, wait_until};
+
+use crate::{
+    provider::Provider,
+    shards::Shards,
+    shop::{Shop, program},
+};
+
+const OLD: &str = "old:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const NEW: &str = "new:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+/// A key ring file; gone with the value.
+struct Ring(PathBuf);
+
+impl Ring {
+    fn of(keys: &[&str]) -> Self {
+        let path = env::temp_dir().join(format!("checkout-ring-{}", uuid::Uuid::now_v7()));
+        fs::write(&path, keys.join("\n")).unwrap();
+        Self(path)
+    }
+
+    fn option(&self) -> String {
+        format!("--key-ring={}", self.0.display())
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_opened_parks_until_its_key_is_back() {
+    let (shards, redis, provider) = (Shards::create().await, Redis::start().await, Provider::open().await);
+    let program = || {
+        let redis = format!("--redis={}", redis.url());
+        program(&shards).args([redis, format!("--payments={}", provider.url)])
+    };
+    let (old, new, both) = (Ring::of(&[OLD]), Ring::of(&[NEW]), Ring::of(&[NEW, OLD]));
+    provider.fail_with(503);
+    let shop = Shop::start(program().arg(old.option())).await;
+    let ada = shop.customer("acme", "ada").await;
+    ada.add("tea", 1).await;
+    let order_id = ada.checkout("k", "tok_visa").await.order_id();
+    shop.running.kill9().await;
+    provider.fail_with(0);
+
+    let shop = Shop::start(program().arg(new.option())).await;
+    ada.moved_to(&shop.url).get("/cart").await.is_problem(401, "unauthorized");
+    wait_until("the event is parked", Duration::from_secs(30), || async {
+        let parked = shop.visitor().get("/ops/data").await.json()["parked"]["rows"].to_string();
+        parked.contains("sealed under a key")
+    })
+    .await;
+    shop.running.kill9().await;
+
+    let shop = Shop::start(program().arg(both.option())).await;
+    let ada = ada.moved_to(&shop.url);
+    assert_eq!(ada.settled(&order_id).await, "paid");
+    assert_eq!(provider.charged(), [order_id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_are_one_service() {
+    let (shards, redis, ring) = (Shards::create().await, Redis::start().await, Ring::of(&[OLD]));
+    let program = || program(&shards).args([ring.option(), format!("--redis={}", redis.url())]);
+    let (first, second) = (Shop::start(program()).await, Shop::start(program()).await);
+    let ada = first.customer("acme", "ada").await;
+    ada.add("tea", 1).await;
+    let there = ada.moved_to(&second.url);
+    let order_id = there.checkout("k", "tok_visa").await.order_id();
+    let replay = ada.checkout("k", "tok_visa").await;
+    assert_eq!(replay.order_id(), order_id);
+    assert_eq!(replay.header("idempotent-replayed"), Some("true"));
+    assert_eq!(ada.settled(&order_id).await, "paid");
+    assert_eq!(there.settled(&order_id).await, "paid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_charge_parks_and_shows_on_the_page() {
+    let provider = Provider::open().await;
+    provider.fail_with(400);
+    let shop = Shop::open(&["--payments", &provider.url]).await;
+    let ada = shop.customer("acme", "ada").await;
+    ada.add("tea", 1).await;
+    ada.checkout("k", "tok_secret").await.order_id();
+    wait_until("the event is parked", Duration::from_secs(30), || async {
+        let parked = shop.visitor().get("/ops/data").await.json()["parked"]["rows"].to_string();
+        parked.contains("refused the charge with 400")
+    })
+    .await;
+    assert_eq!(provider.calls()[0]["payment_token"], "tok_secret");
+    assert!(!shop.running.stderr().contains("tok_secret"), "a token is in the log");
+}
