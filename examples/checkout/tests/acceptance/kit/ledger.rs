@@ -58,6 +58,14 @@ impl Ledger {
         ids
     }
 
+    /// Waits until there is an event of this type about an order; panics if there are two.
+    pub(crate) async fn wait_event(&self, order_id: &str, kind: &str) {
+        let told = || async { !self.events(order_id, kind).await.is_empty() };
+        wait_until("the event is there", super::SOON, told).await;
+        let ids = self.events(order_id, kind).await;
+        assert_eq!(ids.len(), 1, "{kind} of {order_id}: {ids:?}");
+    }
+
     /// Waits until the user's orders are no longer `placed`.
     pub(crate) async fn wait_settled(&self, user: &str) -> Vec<OrderRow> {
         let settled = || async {
