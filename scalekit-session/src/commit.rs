@@ -8,7 +8,7 @@ use crate::{
     address::{UserPlace, session_key},
     cookie::{Ticket, random},
     identity::new_lineage,
-    inner::{Fate, Inner, Loaded, SignIn},
+    inner::{Fate, Inner, Known, SignIn},
     metrics::count,
     pending::{Pending, not_a_number},
     session::full,
@@ -53,23 +53,28 @@ impl Inner {
             (Fate::SignIn(sign_in), ticket) => self.rotate(&sign_in, &pending, ticket).await,
             (Fate::Keep, None) => self.begin(&pending).await,
             (Fate::Keep, Some(ticket)) => {
-                if matches!(self.lock().loaded, Loaded::Missing) {
-                    if self.outlived(&ticket) {
-                        return self.begin(&pending).await;
+                let known = self.lock().known.clone();
+                let missing = match known {
+                    Known::Ended => Some(Committed::Ended),
+                    Known::Missing => Some(Committed::Missing),
+                    Known::Not | Known::Found(_) => {
+                        self.change(&pending, &session_key(&self.shared.namespace, &ticket)?).await?
                     }
-                    // It may have been signed out or rotated while this request ran: a new session would
-                    // replace the cookie that the other response has set.
-                    count(&self.shared.counters.gone);
-                    return Ok(Hand::Nothing);
+                };
+                match missing {
+                    None => Ok(Hand::Nothing),
+                    Some(Committed::Missing) if self.may_follow(&ticket) => self.begin(&pending).await,
+                    Some(_) => {
+                        count(&self.shared.counters.gone);
+                        Ok(Hand::Nothing)
+                    }
                 }
-                self.change(&pending, &session_key(&self.shared.namespace, &ticket)?).await?;
-                Ok(Hand::Nothing)
             }
         }
     }
 
-    /// Commits changes of a session that exists.
-    async fn change(&self, pending: &Pending, key: &SessionKey) -> Result<()> {
+    /// Commits changes of a session that exists; tells if it does not.
+    async fn change(&self, pending: &Pending, key: &SessionKey) -> Result<Option<Committed>> {
         let shared = &self.shared;
         let mut base = match pending.has_updates() {
             true => self.load().await?.unwrap_or_default(),
@@ -84,12 +89,9 @@ impl Inner {
             match self.watch(committed)? {
                 Committed::Done | Committed::Before => {
                     count(&shared.counters.commits);
-                    return Ok(());
+                    return Ok(None);
                 }
-                Committed::Gone => {
-                    count(&shared.counters.gone);
-                    return Ok(());
-                }
+                none @ (Committed::Missing | Committed::Ended) => return Ok(Some(none)),
                 Committed::Conflict(now) => {
                     count(&shared.counters.conflicts);
                     base = Arc::new(now);
@@ -109,7 +111,7 @@ impl Inner {
             return Ok(Hand::Nothing);
         }
         fields.insert(LINEAGE.to_owned(), new_lineage()?);
-        let ticket = Ticket::issue(random()?, self.shared.clock.now_ms())?;
+        let ticket = Ticket::issue(random()?, false, self.shared.clock.now_ms())?;
         let creation = Creation {
             key: session_key(&self.shared.namespace, &ticket)?,
             fields,
@@ -128,13 +130,14 @@ impl Inner {
     async fn rotate(&self, sign_in: &SignIn, pending: &Pending, old: Option<Ticket>) -> Result<Hand> {
         let shared = &self.shared;
         let place = UserPlace::current(&shared.namespace, &shared.ring, &sign_in.user)?;
-        let ticket = Ticket::issue(place.tag, shared.clock.now_ms())?;
+        let ticket = Ticket::issue(place.tag, true, shared.clock.now_ms())?;
         let key = session_key(&shared.namespace, &ticket)?;
         let mut record = self.load().await?;
         let old = old.filter(|_| record.is_some());
         let old_key = old.as_ref().map(|old| session_key(&shared.namespace, old)).transpose()?;
-        // In one slot, and of the same owner or of none: one script creates and removes.
-        let one_script = old.as_ref().is_some_and(|old| old.tag == place.tag) && !sign_in.fresh;
+        // In one slot and of the same user: one script creates and removes.
+        let mark = old.as_ref().is_some_and(|old| !old.of_user);
+        let one_script = old.as_ref().is_some_and(|old| old.tag == place.tag) && !mark && !sign_in.fresh;
         let mut again = false;
         for _ in 0..MAX_ROTATIONS {
             let kept = record.as_ref().filter(|_| !sign_in.fresh);
@@ -159,7 +162,7 @@ impl Inner {
                 return Ok(Hand::Give(ticket));
             };
             let expected = (!sign_in.fresh).then_some(version);
-            match self.remove(old_key, expected).await {
+            match self.remove(old_key, expected, mark).await {
                 Ok(Removed::Changed(now)) => {
                     record = Some(Arc::new(now));
                     again = true;
@@ -175,7 +178,7 @@ impl Inner {
         if again {
             // The new session is there; the old one must not outlive it.
             let Some(old_key) = old_key else { return Ok(Hand::Give(ticket)) };
-            let _ = self.remove(&old_key, None).await?;
+            let _ = self.remove(&old_key, None, mark).await?;
             return Ok(Hand::Give(ticket));
         }
         Err(Error::new(ErrorKind::Conflict, "the session changed again and again during the sign-in"))
@@ -185,7 +188,7 @@ impl Inner {
     async fn end(&self, ticket: Option<Ticket>) -> Result<Hand> {
         if let Some(ticket) = ticket {
             let key = session_key(&self.shared.namespace, &ticket)?;
-            match self.remove(&key, None).await? {
+            match self.remove(&key, None, !ticket.of_user).await? {
                 Removed::Done => count(&self.shared.counters.commits),
                 Removed::Gone | Removed::Changed(_) => count(&self.shared.counters.gone),
             }
@@ -203,13 +206,20 @@ impl Inner {
         Ok(created)
     }
 
-    async fn remove(&self, key: &SessionKey, version: Option<u64>) -> Result<Removed> {
+    async fn remove(&self, key: &SessionKey, version: Option<u64>, mark: bool) -> Result<Removed> {
         let meter = self.meter()?;
-        self.watch(self.shared.store.remove(key, version, meter.left).await)
+        self.watch(self.shared.store.remove(key, version, mark, meter.left).await)
     }
 
-    /// Whether the session of this ticket is over by age alone, so that nobody can have replaced it just now.
-    fn outlived(&self, ticket: &Ticket) -> bool {
+    /// Whether a new session may follow the one of this ticket, which is not there.
+    ///
+    /// A late response must not replace the cookie that a sign-in, or a sign-out, has set meanwhile. A guest's
+    /// session that was ended has left its mark, so without one it has expired. A user's leaves none: there, only
+    /// age tells; and a user signs in again anyway.
+    fn may_follow(&self, ticket: &Ticket) -> bool {
+        if !ticket.of_user {
+            return true;
+        }
         let absolute = u64::try_from(self.shared.rules.absolute.as_millis()).unwrap_or(u64::MAX);
         let over = (u64::from(ticket.issued) * 1_000).saturating_add(absolute).saturating_add(SKEW_MS);
         self.shared.clock.now_ms() > over

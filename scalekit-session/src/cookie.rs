@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderValue, header};
 use scalekit_core::{Error, ErrorKind, KeyRing, Result};
 use sha2::{Digest, Sha256};
 
-/// The layout of a ticket; another one gets another number.
-const LAYOUT: u8 = 1;
+/// The first byte of a ticket; another layout gets other numbers.
+const GUEST: u8 = 1;
+const USER: u8 = 2;
 const MAC: usize = 16;
 const SIGNED: usize = 1 + 2 + 4 + 16;
 const LENGTH: usize = SIGNED + MAC;
@@ -104,6 +105,8 @@ pub(crate) enum Found {
 /// What the browser holds: where the session is and the secret that opens it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Ticket {
+    /// Whether it was issued at a sign-in.
+    pub(crate) of_user: bool,
     pub(crate) tag: [u8; 2],
     /// When it was issued, in seconds since the Unix epoch by the issuing process's clock.
     pub(crate) issued: u32,
@@ -112,8 +115,13 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// A ticket that nobody can guess.
-    pub(crate) fn issue(tag: [u8; 2], now_ms: u64) -> Result<Self> {
-        Ok(Self { tag, issued: u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX), secret: random()? })
+    pub(crate) fn issue(tag: [u8; 2], of_user: bool, now_ms: u64) -> Result<Self> {
+        Ok(Self {
+            of_user,
+            tag,
+            issued: u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX),
+            secret: random()?,
+        })
     }
 
     /// What the store knows of the secret.
@@ -140,12 +148,18 @@ impl Ticket {
         let (layout, rest) = signed.split_first()?;
         let (tag, rest) = rest.split_first_chunk()?;
         let (issued, secret) = rest.split_first_chunk()?;
-        let ticket = Self { tag: *tag, issued: u32::from_be_bytes(*issued), secret: secret.try_into().ok()? };
-        (*layout == LAYOUT).then_some(ticket)
+        let of_user = match *layout {
+            GUEST => false,
+            USER => true,
+            _ => return None,
+        };
+        let issued = u32::from_be_bytes(*issued);
+        Some(Self { of_user, tag: *tag, issued, secret: secret.try_into().ok()? })
     }
 
     fn signed(&self) -> Vec<u8> {
-        [[LAYOUT].as_slice(), &self.tag, &self.issued.to_be_bytes(), &self.secret].concat()
+        let layout = if self.of_user { USER } else { GUEST };
+        [[layout].as_slice(), &self.tag, &self.issued.to_be_bytes(), &self.secret].concat()
     }
 }
 

@@ -140,7 +140,7 @@ impl Session {
         if let (Some(key), Current::Included) = (mine, current) {
             // Also where the index does not know it.
             let meter = self.0.meter()?;
-            let removed = self.0.watch(shared.store.remove(&key, None, meter.left).await)?;
+            let removed = self.0.watch(shared.store.remove(&key, None, false, meter.left).await)?;
             ended += u64::from(removed == crate::store::Removed::Done);
             let mut state = self.0.lock();
             state.pending.clear();

@@ -14,7 +14,7 @@ use crate::{
     cookie::{Found, Ticket},
     metrics::{Counters, count},
     pending::Pending,
-    store::{Record, Rules, SessionKey},
+    store::{Loaded, Record, Rules, SessionKey},
 };
 
 /// What all requests share.
@@ -40,7 +40,7 @@ pub(crate) struct State {
     /// Whether the request came with a cookie of our name, whatever was in it.
     pub(crate) had_cookie: bool,
     pub(crate) ticket: Option<Ticket>,
-    pub(crate) loaded: Loaded,
+    pub(crate) known: Known,
     pub(crate) pending: Pending,
     pub(crate) fate: Fate,
     /// A transaction records the changes: the layer commits nothing.
@@ -49,9 +49,12 @@ pub(crate) struct State {
 }
 
 #[derive(Clone)]
-pub(crate) enum Loaded {
+pub(crate) enum Known {
     Not,
+    /// There was none, or it expired.
     Missing,
+    /// It was ended while this request was under way.
+    Ended,
     Found(Arc<Record>),
 }
 
@@ -88,7 +91,7 @@ impl Inner {
         let state = State {
             had_cookie,
             ticket,
-            loaded: Loaded::Not,
+            known: Known::Not,
             pending: Pending::default(),
             fate: Fate::Keep,
             enlisted: false,
@@ -117,15 +120,19 @@ impl Inner {
             return Ok(known);
         }
         let Some(key) = self.key()? else {
-            self.lock().loaded = Loaded::Missing;
+            self.lock().known = Known::Missing;
             return Ok(None);
         };
         let meter = self.meter()?;
         count(&self.shared.counters.loads);
-        let record =
-            self.watch(self.shared.store.load(&key, &self.shared.rules, meter.left).await)?.map(Arc::new);
-        self.lock().loaded = record.clone().map_or(Loaded::Missing, Loaded::Found);
-        Ok(record)
+        let loaded = self.watch(self.shared.store.load(&key, &self.shared.rules, meter.left).await)?;
+        let known = match loaded {
+            Loaded::Live(record) => Known::Found(Arc::new(record)),
+            Loaded::Ended => Known::Ended,
+            Loaded::Missing => Known::Missing,
+        };
+        self.lock().known = known;
+        Ok(self.known().flatten())
     }
 
     /// What reads of the handler go over: empty after a sign-out, and for a user who takes over a session.
@@ -155,10 +162,10 @@ impl Inner {
     }
 
     fn known(&self) -> Option<Option<Arc<Record>>> {
-        match &self.lock().loaded {
-            Loaded::Not => None,
-            Loaded::Missing => Some(None),
-            Loaded::Found(record) => Some(Some(record.clone())),
+        match &self.lock().known {
+            Known::Not => None,
+            Known::Missing | Known::Ended => Some(None),
+            Known::Found(record) => Some(Some(record.clone())),
         }
     }
 }

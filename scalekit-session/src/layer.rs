@@ -6,14 +6,14 @@ use axum_core::response::IntoResponse;
 use http::{HeaderValue, header};
 use scalekit_core::{
     Error, ErrorKind, Participants, Result,
-    http::{Around, Problem, Request, Response},
+    http::{Around, Place, Problem, Request, Response},
 };
 use tower_service::Service;
 
 use crate::{
     Session,
     commit::Hand,
-    inner::{Inner, Loaded, Shared},
+    inner::{Inner, Known, Shared},
     participant::Participant,
 };
 
@@ -37,6 +37,9 @@ impl Around for SessionLayer {
         let found = self.0.cookie.read(request.headers(), &self.0.namespace, &self.0.ring);
         let session = Arc::new(Inner::new(self.0, found));
         let extensions = request.extensions_mut();
+        if let Err(misplaced) = Place::Session.enter(extensions) {
+            return Ok(misplaced.into_response());
+        }
         extensions.insert(Session(session.clone()));
         let mut participants = extensions.remove::<Participants>().unwrap_or_default();
         participants.add(Arc::new(Participant(session.clone())));
@@ -75,7 +78,7 @@ async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
         Some(Err(error)) => return refuse(&error),
         None => {}
     }
-    if !matches!(session.lock().loaded, Loaded::Not) {
+    if !matches!(session.lock().known, Known::Not) {
         response.headers_mut().append(header::VARY, HeaderValue::from_static("cookie"));
     }
     response

@@ -7,7 +7,7 @@ use scalekit_core::{AfterCommit, Error, ErrorKind, OperationId, Result};
 
 use crate::{
     address::{recorded_key, tag_text},
-    inner::{Fate, Inner, Loaded},
+    inner::{Fate, Inner, Known},
     metrics::count,
     ops::Recorded,
     store::Record,
@@ -35,7 +35,7 @@ impl AfterCommit for Participant {
         if state.pending.is_empty() {
             return Ok(None);
         }
-        if matches!(state.loaded, Loaded::Missing) && state.ticket.is_some() {
+        if matches!(state.known, Known::Missing | Known::Ended) && state.ticket.is_some() {
             state.pending.clear();
             count(&self.0.shared.counters.gone);
             return Ok(None);
@@ -64,7 +64,7 @@ impl AfterCommit for Participant {
             shared.store.commit(&key, &recorded.changes, Some(operation), &shared.rules, budget).await;
         let _ = shared.applied(shared.watch(outcome)?)?;
         if self.0.key()?.is_some_and(|own| own == key) {
-            self.0.lock().loaded = Loaded::Not;
+            self.0.lock().known = Known::Not;
         }
         Ok(())
     }
@@ -72,7 +72,7 @@ impl AfterCommit for Participant {
     async fn refresh(&self) -> Result<()> {
         let was_loaded = {
             let mut state = self.0.lock();
-            !matches!(std::mem::replace(&mut state.loaded, Loaded::Not), Loaded::Not)
+            !matches!(std::mem::replace(&mut state.known, Known::Not), Known::Not)
         };
         if was_loaded {
             self.0.load().await?;

@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Counter, CounterMap, Field, SessionOps,
-    inner::{Fate, Inner, Loaded},
+    inner::{Fate, Inner, Known},
     ops::{decode, encode, member_name},
     pending::not_a_number,
     store::{Committed, Record},
@@ -195,7 +195,7 @@ impl Session {
         let meter = self.0.meter()?;
         let (store, rules) = (&self.0.shared.store, &self.0.shared.rules);
         let outcome = self.0.watch(store.commit(&key, &changes, Some(operation), rules, meter.left).await)?;
-        self.0.lock().loaded = Loaded::Not;
+        self.0.lock().known = Known::Not;
         self.0.shared.applied(outcome)
     }
 
@@ -235,7 +235,7 @@ impl crate::inner::Shared {
                 Ok(Applied::Done)
             }
             Committed::Before => Ok(Applied::Before),
-            Committed::Gone => {
+            Committed::Missing | Committed::Ended => {
                 crate::metrics::count(&self.counters.gone);
                 Ok(Applied::Gone)
             }

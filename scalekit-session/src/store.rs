@@ -17,6 +17,10 @@ pub(crate) const DEVICE: &str = "!d";
 pub(crate) const INDEX: &str = "!i";
 pub(crate) const LINEAGE: &str = "!l";
 pub(crate) const OPERATIONS: &str = "!o";
+/// All that a marker holds: the session of this key was ended a moment ago.
+pub(crate) const ENDED: &str = "!x";
+/// How long a marker stays: longer than a request takes that was under way when its session ended.
+pub(crate) const MARKER: Duration = Duration::from_secs(60);
 
 /// Where sessions live: [`MemoryStore`](crate::MemoryStore), or with the feature `redis`
 /// [`RedisStore`](crate::RedisStore). An `Arc<dyn Store>` is one too.
@@ -26,7 +30,7 @@ pub(crate) const OPERATIONS: &str = "!o";
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Reads a session, and moves its idle deadline if that gains at least a tenth of the idle time.
-    async fn load(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Option<Record>>;
+    async fn load(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Loaded>;
 
     /// Makes all changes or none; never creates a session. With an operation id, at most once for it.
     async fn commit(
@@ -41,8 +45,15 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a session that was not there, and removes the one it replaces, if unchanged since it was read.
     async fn create(&self, creation: &Creation, rules: &Rules, budget: Duration) -> Result<Created>;
 
-    /// Removes a session and its entry in its user's index; with a version, only if it still has that.
-    async fn remove(&self, key: &SessionKey, version: Option<u64>, budget: Duration) -> Result<Removed>;
+    /// Removes a session and its entry in its user's index; with a version, only if it still has that. With
+    /// `mark`, its key tells for a minute that it was ended and did not expire.
+    async fn remove(
+        &self,
+        key: &SessionKey,
+        version: Option<u64>,
+        mark: bool,
+        budget: Duration,
+    ) -> Result<Removed>;
 
     /// The live sessions of an index, newest first.
     async fn list(&self, index: &str, prefix: &str, rules: &Rules, budget: Duration) -> Result<Vec<Listed>>;
@@ -161,6 +172,18 @@ pub enum Change {
     Swap(String, Option<String>, String),
 }
 
+/// What is stored under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Loaded {
+    /// A session.
+    Live(Record),
+    /// The mark of a session that was ended a moment ago.
+    Ended,
+    /// Nothing: it expired, was removed without a mark, or never was.
+    Missing,
+}
+
 /// What became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -169,8 +192,10 @@ pub enum Committed {
     Done,
     /// The operation had been applied before; nothing was changed.
     Before,
-    /// There is no such session; nothing was changed.
-    Gone,
+    /// There is no such session: it expired, or was lost; nothing was changed.
+    Missing,
+    /// It was ended a moment ago, and left its mark; nothing was changed.
+    Ended,
     /// A field to be swapped holds another value; nothing was changed. The session as it is now.
     Conflict(Record),
     /// The session would pass a limit of the [`Rules`]; nothing was changed.
@@ -240,7 +265,7 @@ pub struct Listed {
 
 #[async_trait]
 impl<S: Store + ?Sized> Store for Arc<S> {
-    async fn load(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Option<Record>> {
+    async fn load(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Loaded> {
         (**self).load(key, rules, budget).await
     }
 
@@ -259,8 +284,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).create(creation, rules, budget).await
     }
 
-    async fn remove(&self, key: &SessionKey, version: Option<u64>, budget: Duration) -> Result<Removed> {
-        (**self).remove(key, version, budget).await
+    async fn remove(
+        &self,
+        key: &SessionKey,
+        version: Option<u64>,
+        mark: bool,
+        budget: Duration,
+    ) -> Result<Removed> {
+        (**self).remove(key, version, mark, budget).await
     }
 
     async fn list(&self, index: &str, prefix: &str, rules: &Rules, budget: Duration) -> Result<Vec<Listed>> {

@@ -8,7 +8,7 @@ use scalekit_core::{
 };
 use scalekit_session::{
     MemoryStore, RedisStore,
-    store::{Change, Committed, Created, Creation, Record, Removed, Rules, SessionKey, Store},
+    store::{Change, Committed, Created, Creation, Loaded, Record, Removed, Rules, SessionKey, Store},
 };
 use scalekit_testkit::{RedisServer, Rng, seed};
 
@@ -45,7 +45,10 @@ impl Fixture {
     }
 
     async fn load(&self, key: &SessionKey) -> Option<Record> {
-        self.store.load(key, &self.rules, BUDGET).await.unwrap()
+        match self.store.load(key, &self.rules, BUDGET).await.unwrap() {
+            Loaded::Live(record) => Some(record),
+            Loaded::Ended | Loaded::Missing => None,
+        }
     }
 
     async fn commit(&self, key: &SessionKey, changes: &[Change]) -> Committed {
@@ -159,11 +162,11 @@ async fn a_commit_is_all_or_none(at: &Fixture) {
 async fn a_commit_never_creates(at: &Fixture) {
     let nobody = key("nobody");
     for changes in [vec![set("x", "1")], vec![add("n", 1, true)], vec![swap("x", None, "1")], vec![]] {
-        assert_eq!(at.commit(&nobody, &changes).await, Committed::Gone);
-        assert_eq!(at.apply(&nobody, &changes, OperationId::new(1, 1)).await, Committed::Gone);
+        assert_eq!(at.commit(&nobody, &changes).await, Committed::Missing);
+        assert_eq!(at.apply(&nobody, &changes, OperationId::new(1, 1)).await, Committed::Missing);
     }
     assert_eq!(at.load(&nobody).await, None);
-    assert_eq!(at.store.remove(&nobody, None, BUDGET).await.unwrap(), Removed::Gone);
+    assert_eq!(at.store.remove(&nobody, None, false, BUDGET).await.unwrap(), Removed::Gone);
     if let Some(server) = &at.server {
         assert_eq!(server.keys().await, Vec::<String>::new());
     }
@@ -233,13 +236,30 @@ async fn a_session_replaces_the_one_that_was_read(at: &Fixture) {
 async fn a_removal_with_a_version_sees_a_change(at: &Fixture) {
     let key = at.given("a", &[("x", "1")]).await;
     assert_eq!(at.commit(&key, &[set("x", "2")]).await, Committed::Done);
-    let removed = at.store.remove(&key, Some(1), BUDGET).await.unwrap();
+    let removed = at.store.remove(&key, Some(1), false, BUDGET).await.unwrap();
     assert!(matches!(removed, Removed::Changed(now) if now.0["x"] == "2"));
-    assert_eq!(at.store.remove(&key, Some(2), BUDGET).await.unwrap(), Removed::Done);
-    assert_eq!(at.store.remove(&key, None, BUDGET).await.unwrap(), Removed::Gone);
+    assert_eq!(at.store.remove(&key, Some(2), false, BUDGET).await.unwrap(), Removed::Done);
+    assert_eq!(at.store.remove(&key, None, false, BUDGET).await.unwrap(), Removed::Gone);
     assert_eq!(at.members().await, Vec::<String>::new());
     if let Some(server) = &at.server {
         assert_eq!(server.keys().await, Vec::<String>::new(), "the index outlives its last session");
+    }
+}
+
+async fn an_ended_session_leaves_a_mark_where_asked(at: &Fixture) {
+    let key = at.given("a", &[("x", "secret")]).await;
+    assert_eq!(at.store.remove(&key, None, true, BUDGET).await.unwrap(), Removed::Done);
+    assert_eq!(at.store.load(&key, &at.rules, BUDGET).await.unwrap(), Loaded::Ended);
+    assert_eq!(at.commit(&key, &[set("x", "2")]).await, Committed::Ended);
+    assert_eq!(at.store.remove(&key, None, true, BUDGET).await.unwrap(), Removed::Gone);
+    assert_eq!(at.create(&creation("a", &[])).await, Created::Taken);
+    assert_eq!(at.members().await, Vec::<String>::new());
+    if let Some(server) = &at.server {
+        let dump = String::from_utf8(server.dump_everything().await).unwrap();
+        assert!(dump.contains("!x") && !dump.contains("secret"), "the mark holds more than itself: {dump}");
+    } else {
+        at.advance(Duration::from_secs(61)).await;
+        assert_eq!(at.store.load(&key, &at.rules, BUDGET).await.unwrap(), Loaded::Missing);
     }
 }
 
@@ -254,7 +274,7 @@ async fn an_index_lists_revokes_and_is_bounded(at: &Fixture) {
     let listed = at.store.list(INDEX, &prefix, &at.rules, BUDGET).await.unwrap();
     assert!(listed.iter().all(|one| one.device == "phone" && one.created_ms > 1_600_000_000_000));
 
-    assert_eq!(at.store.remove(&key("f"), None, BUDGET).await.unwrap(), Removed::Done);
+    assert_eq!(at.store.remove(&key("f"), None, false, BUDGET).await.unwrap(), Removed::Done);
     assert_eq!(at.members().await, ["g", "e", "d", "c"]);
     assert_eq!(at.store.revoke(INDEX, &prefix, Some("d"), BUDGET).await.unwrap(), 3);
     assert_eq!(at.members().await, ["d"]);
@@ -280,7 +300,7 @@ async fn idle_and_absolute_deadlines(at: &mut Fixture) {
         assert!(at.load(&used).await.is_some(), "a session in use ended");
     }
     assert_eq!(at.load(&idle).await, None, "an idle session lives");
-    assert_eq!(at.commit(&idle, &[set("x", "1")]).await, Committed::Gone);
+    assert_eq!(at.commit(&idle, &[set("x", "1")]).await, Committed::Missing);
     assert_eq!(at.members().await, ["used"]);
     at.advance(Duration::from_millis(1_100)).await;
     assert_eq!(at.load(&used).await, None, "no use extends a session past its absolute deadline");
@@ -326,6 +346,7 @@ contract!(
     a_key_is_created_once,
     a_session_replaces_the_one_that_was_read,
     a_removal_with_a_version_sees_a_change,
+    an_ended_session_leaves_a_mark_where_asked,
     an_index_lists_revokes_and_is_bounded,
     idle_and_absolute_deadlines,
     a_write_is_a_use,

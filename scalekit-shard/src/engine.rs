@@ -1,6 +1,6 @@
 //! What a topology needs to know about its database.
 
-use std::{fmt::Debug, future::Future, path::Path, time::Duration};
+use std::{fmt::Debug, future::Future, time::Duration};
 
 use scalekit_core::{
     Result,
@@ -56,12 +56,6 @@ pub struct Place {
 }
 
 impl Place {
-    /// A file is a server and a database at once, and has no roles.
-    pub(crate) fn file(path: &Path) -> Self {
-        let path = path.display().to_string();
-        Self { server: path.clone(), database: path, role: String::new() }
-    }
-
     /// Whether both reach the same rows.
     pub(crate) fn same_rows(&self, other: &Self) -> bool {
         (&self.server, &self.database) == (&other.server, &other.database)

@@ -24,22 +24,29 @@
 //! | a shard's server refuses connections | its transactions fail at once as unavailable, one try per 100 ms; other shards do not notice |
 //! | a shard's server hangs | its transactions fail after 500 ms, at once after three in a row |
 //!
-//! Features: `postgres` (default) and `sqlite`, for demos and unit tests.
+//! Features: `postgres` (default) and `sqlite`, for demos and unit tests. Without them there are maps and budgets alone.
 
 mod budget;
+#[cfg(feature = "postgres")]
 mod builder;
+#[cfg(feature = "postgres")]
 mod engine;
 mod map;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "postgres")]
 mod topology;
 
 pub use budget::{Budget, BudgetReport, Pgbouncer, PoolShare};
+#[cfg(feature = "postgres")]
 pub use builder::TopologyBuilder;
+#[cfg(feature = "postgres")]
 pub use engine::Engine;
 pub use map::{Placement, ShardId, ShardMap};
 pub use scalekit_core::skh1::{ShardKey, Slot};
 #[cfg(feature = "sqlite")]
 pub use sqlite::FileLocks;
+#[cfg(feature = "postgres")]
 pub use topology::{Explanation, Shard, Topology};

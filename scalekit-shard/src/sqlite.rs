@@ -87,7 +87,10 @@ impl Engine for Sqlite {
     fn place(pool: &SqlitePool) -> Place {
         let options = pool.connect_options();
         let path = options.get_filename();
-        Place::file(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        // A file is a server and a database at once, and has no roles.
+        let path = path.display().to_string();
+        Place { server: path.clone(), database: path, role: String::new() }
     }
 }
 

@@ -77,7 +77,8 @@ impl Shared {
 
     /// A database that is down keeps nothing else from being served, so it is migrated once it is back.
     async fn migrate(self: &Arc<Self>) -> Result<()> {
-        let topology = self.databases.topology(1)?;
+        // With pools of the size that pods get, so that a budget that does not hold is refused before anything is done.
+        let topology = self.databases.topology(self.settings.pool_max)?;
         match db::migrate(&topology).await {
             Ok(()) => topology.close().await,
             Err(error) if error.is_transient() => {

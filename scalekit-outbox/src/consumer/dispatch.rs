@@ -1,9 +1,13 @@
 //! One event's way through the handler: its turn, its attempts, its verdict.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use scalekit_core::{Error, ErrorKind, Result};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -34,11 +38,28 @@ pub(crate) struct Dispatch {
     permits: Semaphore,
     keys: Arc<Keys>,
     cancel: CancellationToken,
+    held: Mutex<Option<Instant>>,
 }
 
 impl Dispatch {
     pub(crate) fn new(handler: Arc<dyn Handler>, concurrency: usize, cancel: CancellationToken) -> Self {
-        Self { handler, permits: Semaphore::new(concurrency), keys: Arc::default(), cancel }
+        Self {
+            handler,
+            permits: Semaphore::new(concurrency),
+            keys: Arc::default(),
+            cancel,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Lets no attempt begin after this (`None` for no end), unless it is called again: the events may be another's.
+    pub(crate) fn hold_until(&self, held: Option<Instant>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    fn is_held(&self) -> bool {
+        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.is_none_or(|held| Instant::now() < held)
     }
 
     /// Queues the event behind earlier ones of its key at once; the future is to be spawned.
@@ -77,6 +98,9 @@ impl Dispatch {
                 permit = self.permits.acquire() => permit,
                 () = self.cancel.cancelled() => return Verdict::Stopped,
             };
+            if !self.is_held() {
+                return Verdict::Stopped;
+            }
             let outcome = self.handle(Arc::clone(&event)).await;
             drop(permit);
             let error = match outcome {

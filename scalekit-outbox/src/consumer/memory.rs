@@ -15,6 +15,8 @@ const IN_WORK: usize = 1024;
 #[async_trait]
 impl Feed for Arc<MemorySink> {
     async fn run(&self, dispatch: Arc<Dispatch>, cancel: CancellationToken) {
+        // The queue is this process's own.
+        dispatch.hold_until(None);
         let mut exit = tokio::select! {
             exit = self.exit().lock() => exit,
             () = cancel.cancelled() => return,

@@ -193,10 +193,10 @@ pub struct Parked {
     pub reason: String,
     /// Whether it is tried again by itself.
     pub retry: bool,
-    /// How often it was tried.
+    /// How often it was tried; 0 where that is not counted.
     pub attempts: u32,
     /// How long ago it was set aside, in seconds.
     pub seconds: u64,
-    /// How many events of its key wait behind it; counting stops at 1,000.
+    /// How many events of its key wait behind it; counting stops at 1,000. 0 where they are not counted.
     pub behind: u32,
 }

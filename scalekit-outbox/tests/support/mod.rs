@@ -1,5 +1,7 @@
 //! What the outbox tests share: a database of either kind, and a sink that remembers.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part")]
+
+pub(crate) mod handler;
 
 use std::{
     collections::{BTreeMap, HashSet},

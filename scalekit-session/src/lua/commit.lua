@@ -1,11 +1,11 @@
 -- Changes a session that exists: all changes or none.
 -- KEYS[1]: the session. ARGV: 1 idle ms, 2 step ms, 3 operation id or '', 4 most fields, 5 most bytes, then for each
 -- change four: s field value '' | r field '' '' | a field step floor | c field =old =new (no = : not set).
--- Returns {'done'} | {'before'} | {'gone'} | {'conflict', fields and values in turn} | {'full'} | {'number'}.
+-- Returns {'done'} | {'before'} | {'missing'} | {'ended'} | {'conflict', fields and values in turn} | {'full'} | {'number'}.
 -- Atomic: everything is checked before the first write, since a script cannot be rolled back.
 local key = KEYS[1]
 local deadline = tonumber(redis.call('HGET', key, '!a'))
-if not deadline then return {'gone'} end
+if not deadline then return redis.call('EXISTS', key) == 1 and {'ended'} or {'missing'} end
 
 -- The newest 16 operations: a low-water mark and the ids above it, 32 characters each, in order.
 local operation, marks = ARGV[3], nil

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use scalekit_core::{Clock, OperationId, Result, SystemClock};
 
 use super::{
-    CREATED, Change, Committed, Created, Creation, DEADLINE, DEVICE, INDEX, Listed, OPERATIONS, Record,
-    Removed, Rules, SessionKey, Store, VERSION,
+    CREATED, Change, Committed, Created, Creation, DEADLINE, DEVICE, ENDED, INDEX, Listed, Loaded, MARKER,
+    OPERATIONS, Record, Removed, Rules, SessionKey, Store, VERSION,
 };
 
 /// Operations that a session remembers.
@@ -71,7 +71,7 @@ impl MemoryStore {
     /// How many sessions are alive.
     pub fn len(&self) -> usize {
         let now = self.clock.now_ms();
-        self.lock().sessions.values().filter(|entry| entry.expires_ms > now).count()
+        self.lock().sessions.values().filter(|entry| entry.expires_ms > now && !entry.is_mark()).count()
     }
 
     /// Whether no session is alive.
@@ -92,12 +92,15 @@ impl fmt::Debug for MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn load(&self, key: &SessionKey, rules: &Rules, _: Duration) -> Result<Option<Record>> {
+    async fn load(&self, key: &SessionKey, rules: &Rules, _: Duration) -> Result<Loaded> {
         let now = self.clock.now_ms();
-        Ok(self.lock().live(&key.full(), now).map(|entry| {
-            entry.touch(rules, now);
-            entry.record.clone()
-        }))
+        let mut state = self.lock();
+        let Some(entry) = state.there(&key.full(), now) else { return Ok(Loaded::Missing) };
+        if entry.is_mark() {
+            return Ok(Loaded::Ended);
+        }
+        entry.touch(rules, now);
+        Ok(Loaded::Live(entry.record.clone()))
     }
 
     async fn commit(
@@ -110,7 +113,10 @@ impl Store for MemoryStore {
     ) -> Result<Committed> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let Some(entry) = state.live(&key.full(), now) else { return Ok(Committed::Gone) };
+        let Some(entry) = state.there(&key.full(), now) else { return Ok(Committed::Missing) };
+        if entry.is_mark() {
+            return Ok(Committed::Ended);
+        }
         let old = &entry.record;
         let mut new = old.clone();
         if let Some(operation) = operation {
@@ -147,7 +153,7 @@ impl Store for MemoryStore {
         let mut state = self.lock();
         state.sweep(now);
         let key = creation.key.full();
-        if !creation.again && state.live(&key, now).is_some() {
+        if !creation.again && state.there(&key, now).is_some() {
             return Ok(Created::Taken);
         }
         if let Some((old, version)) = &creation.replaces {
@@ -179,9 +185,16 @@ impl Store for MemoryStore {
         Ok(Created::Done)
     }
 
-    async fn remove(&self, key: &SessionKey, version: Option<u64>, _: Duration) -> Result<Removed> {
+    async fn remove(
+        &self,
+        key: &SessionKey,
+        version: Option<u64>,
+        mark: bool,
+        _: Duration,
+    ) -> Result<Removed> {
+        let now = self.clock.now_ms();
         let mut state = self.lock();
-        match state.live(&key.full(), self.clock.now_ms()) {
+        match state.live(&key.full(), now) {
             None => return Ok(Removed::Gone),
             Some(entry) if version.is_some_and(|version| version != entry.record.version()) => {
                 return Ok(Removed::Changed(entry.record.clone()));
@@ -189,6 +202,10 @@ impl Store for MemoryStore {
             Some(_) => {}
         }
         state.end(key);
+        if mark {
+            let record = Record([(ENDED.to_owned(), "1".to_owned())].into());
+            state.sessions.insert(key.full(), Entry { record, expires_ms: now + ms(MARKER) });
+        }
         Ok(Removed::Done)
     }
 
@@ -225,9 +242,14 @@ impl Store for MemoryStore {
 }
 
 impl State {
-    /// The session of this key, unless it is past its deadline.
-    fn live(&mut self, key: &str, now: u64) -> Option<&mut Entry> {
+    /// What is under this key and not past its deadline.
+    fn there(&mut self, key: &str, now: u64) -> Option<&mut Entry> {
         self.sessions.get_mut(key).filter(|entry| entry.expires_ms > now)
+    }
+
+    /// The session of this key.
+    fn live(&mut self, key: &str, now: u64) -> Option<&mut Entry> {
+        self.there(key, now).filter(|entry| !entry.is_mark())
     }
 
     fn end(&mut self, key: &SessionKey) {
@@ -258,6 +280,10 @@ impl State {
 }
 
 impl Entry {
+    fn is_mark(&self) -> bool {
+        self.record.0.contains_key(ENDED)
+    }
+
     fn touch(&mut self, rules: &Rules, now: u64) {
         let wanted = (now + ms(rules.idle)).min(self.record.number(DEADLINE));
         if wanted.saturating_sub(self.expires_ms) >= ms(rules.touch_step()) {

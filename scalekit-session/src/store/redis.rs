@@ -8,7 +8,10 @@ use scalekit_core::{
     redis::{Call, Redis, Script},
 };
 
-use super::{Change, Committed, Created, Creation, Listed, Record, Removed, Rules, SessionKey, Store};
+use super::{
+    Change, Committed, Created, Creation, ENDED, Listed, Loaded, MARKER, Record, Removed, Rules, SessionKey,
+    Store,
+};
 
 static LOAD: Script = Script::new(include_str!("../lua/load.lua"));
 static COMMIT: Script = Script::new(include_str!("../lua/commit.lua"));
@@ -57,10 +60,14 @@ impl RedisStore {
 
 #[async_trait]
 impl Store for RedisStore {
-    async fn load(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Option<Record>> {
+    async fn load(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Loaded> {
         let call = LOAD.key(key.full()).arg(ms(rules.idle)).arg(ms(rules.touch_step()));
         let record = record(self.redis.within(budget).run(&call).await?)?;
-        Ok((!record.0.is_empty()).then_some(record))
+        Ok(match record.0.is_empty() {
+            true => Loaded::Missing,
+            false if record.0.contains_key(ENDED) => Loaded::Ended,
+            false => Loaded::Live(record),
+        })
     }
 
     async fn commit(
@@ -78,7 +85,8 @@ impl Store for RedisStore {
         match word.as_str() {
             "done" => Ok(Committed::Done),
             "before" => Ok(Committed::Before),
-            "gone" => Ok(Committed::Gone),
+            "missing" => Ok(Committed::Missing),
+            "ended" => Ok(Committed::Ended),
             "conflict" => Ok(Committed::Conflict(now)),
             "full" => Ok(Committed::Full),
             "number" => Ok(Committed::NotANumber),
@@ -118,9 +126,16 @@ impl Store for RedisStore {
         }
     }
 
-    async fn remove(&self, key: &SessionKey, version: Option<u64>, budget: Duration) -> Result<Removed> {
+    async fn remove(
+        &self,
+        key: &SessionKey,
+        version: Option<u64>,
+        mark: bool,
+        budget: Duration,
+    ) -> Result<Removed> {
         let version = version.map(|version| version.to_string()).unwrap_or_default();
         let call = REMOVE.key(key.full()).arg(version).arg(&key.member);
+        let call = call.arg(if mark { ms(MARKER) } else { 0 });
         let (word, now) = self.word(&call, budget).await?;
         match word.as_str() {
             "done" => Ok(Removed::Done),
