@@ -1,28 +1,20 @@
 //! The one place that knows which database this build runs on.
 
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(not(feature = "postgres"))]
-mod sqlite;
-
 use scalekit::{
     Result,
     db::{self, MIGRATIONS, Migration},
     shard::Shard,
 };
 
-#[cfg(feature = "postgres")]
-use postgres as chosen;
-#[cfg(not(feature = "postgres"))]
-use sqlite as chosen;
+use crate::chosen;
 
 /// The database of orders and events. Every handler is written against this name.
 pub(crate) type Db = chosen::Database;
 
-pub(crate) use chosen::{Databases, NEEDS_SHARDS, SCHEMES, sql};
+pub(crate) use crate::chosen::{Databases, NEEDS_SHARDS, SCHEMES, sql};
 
 #[cfg(test)]
-pub(crate) use chosen::EXAMPLE;
+pub(crate) use crate::chosen::EXAMPLE;
 
 /// The tables of the shop.
 const SHOP: &[Migration] = &[Migration {

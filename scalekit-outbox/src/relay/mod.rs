@@ -41,7 +41,7 @@ const NAME: usize = 64;
 /// | the database | nothing is sent; it is tried again every second at most |
 /// | this process | its lanes go to others within the lease and a second; what was not acknowledged is repeated |
 ///
-/// **Round trips**: about 13 per busy round, whatever the number of events; when idle, 3 a second.
+/// **Round trips**: four short transactions per busy round, whatever the number of events; when idle, one a second.
 ///
 /// ```no_run
 /// # use std::sync::Arc;

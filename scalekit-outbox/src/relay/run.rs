@@ -33,6 +33,7 @@ pub(super) struct Run<'r, D: OutboxDb> {
     relay: &'r Relay<D>,
     air: Arc<Air>,
     flights: JoinSet<Landing>,
+    lanes: Vec<(u8, i64)>,
     busy: HashMap<u8, Flying>,
     resting: HashMap<u8, Instant>,
     landed: Vec<Landing>,
@@ -56,6 +57,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             relay,
             air: Arc::new(Air::new(Arc::clone(&relay.sink), CancellationToken::new())),
             flights: JoinSet::new(),
+            lanes: Vec::new(),
             busy: HashMap::new(),
             resting: HashMap::new(),
             landed: Vec::new(),
@@ -128,6 +130,9 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         let wanting = (held.lanes.len() as i64) < held.fair;
         let again = self.relay.lease / 3;
         self.beat = started + if wanting { again.min(Duration::from_millis(500)) } else { again };
+        if self.lanes != held.lanes {
+            self.hurry();
+        }
         self.busy.retain(|lane, flying| {
             let kept = held.lanes.contains(&(*lane, flying.epoch));
             if !kept {
@@ -135,7 +140,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             }
             kept
         });
-        self.hurry();
+        self.lanes = held.lanes;
         Ok(())
     }
 
