@@ -93,13 +93,31 @@ impl Browser {
     }
 
     pub(crate) async fn sign_in(&self, tenant: &str, user: &str) {
-        let answer = self.post("/session", &json!({"tenant": tenant, "user": user})).await;
-        assert_eq!(answer.status, 204, "{answer:?}");
+        let who = json!({"tenant": tenant, "user": user});
+        let answer = self.patiently(|| self.request(Method::POST, "/session").json(&who)).await;
+        assert_eq!(answer.as_ref().map(|answer| answer.status.as_u16()), Some(204), "{answer:?}");
     }
 
     pub(crate) async fn add(&self, sku: &str, quantity: i64) {
-        let answer = self.post("/cart/items", &json!({"sku": sku, "quantity": quantity})).await;
-        assert_eq!(answer.status, 204, "{answer:?}");
+        let before = self.quantity(sku).await;
+        loop {
+            let answer = self.post("/cart/items", &json!({"sku": sku, "quantity": quantity})).await;
+            if answer.status == 204 {
+                return;
+            }
+            // Not known whether it arrived: look before adding once more.
+            assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+            sleep(Duration::from_secs(1)).await;
+            if self.quantity(sku).await == before + quantity {
+                return;
+            }
+        }
+    }
+
+    async fn quantity(&self, sku: &str) -> i64 {
+        let cart = self.cart().await;
+        let line = cart.as_array().unwrap().iter().find(|line| line["sku"] == sku);
+        line.map_or(0, |line| line["quantity"].as_i64().unwrap())
     }
 
     pub(crate) fn checkout_request(&self, key: &str, token: &str) -> RequestBuilder {
@@ -119,6 +137,11 @@ impl Browser {
 
     pub(crate) async fn cart(&self) -> Value {
         self.get("/cart").await.json()["items"].clone()
+    }
+
+    /// Waits until the cart holds this: what follows a commit may be a moment late.
+    pub(crate) async fn cart_becomes(&self, items: Value) {
+        wait_until(&format!("the cart is {items}"), PATIENCE, || async { self.cart().await == items }).await;
     }
 
     pub(crate) async fn orders(&self) -> Vec<Value> {
