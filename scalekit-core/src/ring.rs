@@ -55,7 +55,8 @@ pub struct KeyRing(Arc<[Key]>);
 
 struct Key {
     id: Box<str>,
-    secret: [u8; 32],
+    /// Extracted once; every purpose expands its own key from it.
+    root: Hkdf<Sha256>,
 }
 
 impl KeyRing {
@@ -174,7 +175,7 @@ impl KeyRing {
             } else if !secrets.insert(secret) {
                 "the key is there already under another id"
             } else {
-                ring.push(Key { id: id.into(), secret });
+                ring.push(Key { id: id.into(), root: Hkdf::new(None, &secret) });
                 continue;
             };
             return Err(config(format!("key ring, {place}: {problem}")));
@@ -206,7 +207,7 @@ impl Key {
     fn derive<const N: usize>(&self, purpose: &str, label: &str) -> [u8; N] {
         let mut out = [0; N];
         let info = [b"scalekit-1/".as_slice(), purpose.as_bytes(), b"/", label.as_bytes()];
-        let expanded = Hkdf::<Sha256>::new(None, &self.secret).expand_multi_info(&info, &mut out);
+        let expanded = self.root.expand_multi_info(&info, &mut out);
         debug_assert!(expanded.is_ok(), "HKDF-SHA256 expands to 8,160 bytes");
         out
     }

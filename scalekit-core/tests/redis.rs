@@ -1,5 +1,6 @@
 //! The Redis handle against real servers: killed, stopped, cut off, restarted, emptied of scripts.
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 use std::time::Duration;
 

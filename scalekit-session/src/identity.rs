@@ -113,7 +113,7 @@ impl Session {
                 }
             }));
         }
-        all.sort_by(|a, b| b.created.cmp(&a.created));
+        all.sort_by_key(|one| std::cmp::Reverse(one.created));
         Ok(all)
     }
 

@@ -1,4 +1,6 @@
 //! One suite for every session store: what `Store` promises, on memory and on a real Redis.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,6 @@
 //! What a browser sees: cookies, sign-in and sign-out, lists of sessions, failures of the handler.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! The session's part in a transaction: recorded, applied once, to the session it was made on and no other.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 mod common;
 

@@ -1,7 +1,10 @@
 //! The one place that knows which database this build runs on.
 
-use scalekit::db::{MIGRATIONS, Migration};
-use scalekit::shard::Topology;
+use scalekit::{
+    Result,
+    db::{self, MIGRATIONS, Migration},
+    shard::Shard,
+};
 
 use crate::chosen;
 
@@ -23,6 +26,6 @@ const SHOP: &[Migration] = &[Migration {
 }];
 
 /// Creates what is missing of the tables; any number of processes may do so at once.
-pub(crate) async fn migrate(topology: &Topology<Db>) -> scalekit::Result<()> {
-    topology.migrate(&[MIGRATIONS, scalekit::outbox::MIGRATIONS, SHOP]).await
+pub(crate) async fn migrate(shard: &Shard<Db>) -> Result<()> {
+    db::migrate(shard.pool(), &[MIGRATIONS, scalekit::outbox::MIGRATIONS, SHOP]).await
 }

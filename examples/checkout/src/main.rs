@@ -1,6 +1,7 @@
 //! The checkout example: a small shop that runs on one machine or on many without a change.
 
 mod app;
+mod carriers;
 mod catalog;
 #[cfg(feature = "postgres")]
 #[path = "db/postgres.rs"]
@@ -30,6 +31,7 @@ mod service;
 mod sessions;
 mod settings;
 mod shared;
+mod tables;
 mod watch;
 
 fn main() -> std::process::ExitCode {

@@ -3,6 +3,7 @@
 //! The modules of `main.rs`, but for the one that names the database.
 
 mod app;
+mod carriers;
 mod catalog;
 #[path = "db/sqlite.rs"]
 mod chosen;
@@ -28,6 +29,7 @@ mod service;
 mod sessions;
 mod settings;
 mod shared;
+mod tables;
 mod watch;
 
 fn main() -> std::process::ExitCode {

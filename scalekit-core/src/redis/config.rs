@@ -78,7 +78,7 @@ pub(super) fn target(urls: &[impl AsRef<str>], settings: RedisConfig) -> Result<
         Ok([node]) => {
             let watched = node.redis_settings().protocol() == ProtocolVersion::RESP3;
             let client = Client::open(node).map_err(|error| config("redis: bad URL").with_source(error))?;
-            Ok(Target::Server { client, watched })
+            Ok(Target::Server { client: Box::new(client), watched })
         }
         Err(nodes) if nodes.is_empty() => Err(config("redis: no URL given")),
         Err(nodes) => {
@@ -90,7 +90,7 @@ pub(super) fn target(urls: &[impl AsRef<str>], settings: RedisConfig) -> Result<
                 .overall_response_timeout(None);
             let client =
                 builder.build().map_err(|error| config("redis: bad Cluster URLs").with_source(error))?;
-            Ok(Target::Cluster(client))
+            Ok(Target::Cluster(Box::new(client)))
         }
     }
 }

@@ -25,10 +25,10 @@ use super::config::RedisConfig;
 pub(super) enum Target {
     /// `watched`: the driver tells when the connection ends.
     Server {
-        client: Client,
+        client: Box<Client>,
         watched: bool,
     },
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// A connection that is shared by cloning it.

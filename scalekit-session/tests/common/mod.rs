@@ -1,5 +1,10 @@
 //! A small shop to attack, and browsers with one cookie each.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part, and fails by a panic"
+)]
 
 use std::time::Duration;
 
