@@ -211,7 +211,8 @@ impl Answer {
     }
 
     fn is_decided(&self) -> bool {
-        !self.status.is_server_error() && !(self.status == 409 && self.retry_after().is_some())
+        let again = self.status == 409 && self.retry_after().is_some();
+        !again && !self.status.is_server_error()
     }
 }
 
