@@ -9,8 +9,8 @@ async fn charged_and_not_marked(servers: &Servers, user: &str) -> (Browser, Stri
     servers.provider.take_money_silently();
     let shop = Shop::start(&servers.program()).await;
     let browser = Browser::of(&shop.url, "acme", user).await;
-    assert_eq!(browser.add("mug", 1).await.unwrap().status, 204);
-    let order_id = browser.checkout(&key(), "tok_visa").await.unwrap().order_id();
+    browser.fill("mug", 1).await;
+    let order_id = browser.checkout_until_decided(&key(), "tok_visa").await.order_id();
     servers.provider.wait_charged(&order_id).await;
     shop.running.kill9().await;
     servers.provider.answer_again();
@@ -29,7 +29,7 @@ async fn an_order_is_charged_once_over_a_rotation() {
     assert_eq!((orders.len(), &*orders[0].status), (1, "paid"));
     servers.provider.assert_charged_once(&order_id, 1650, "tok_visa");
     let browser = browser.at(&shop.url);
-    assert_eq!(browser.get("/session").await.unwrap().status, 200, "the old key is still accepted");
+    assert_eq!(browser.look("/session").await.status, 200, "the old key is still accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,8 +49,8 @@ async fn an_order_waits_for_the_key_that_its_token_is_sealed_under() {
     assert_eq!(ledger.orders_of("ada").await[0].status, "placed");
     // The other orders of the shop do not wait for it.
     let eve = Browser::of(&shop.url, "acme", "eve").await;
-    assert_eq!(eve.add("tea", 1).await.unwrap().status, 204);
-    let _order = eve.checkout(&key(), "tok_visa").await.unwrap().order_id();
+    eve.fill("tea", 1).await;
+    let _order = eve.checkout_until_decided(&key(), "tok_visa").await.order_id();
     assert_eq!(ledger.wait_settled("eve").await[0].status, "paid");
     assert_eq!(servers.provider.charges_of(&order_id).len(), charged, "no charge without the token");
     assert!(!shop.running.stderr().contains("tok_visa"));

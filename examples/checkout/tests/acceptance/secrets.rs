@@ -38,9 +38,10 @@ async fn secrets_are_nowhere_to_be_read() {
     let ledger = servers.ledger().await;
     let token = format!("tok_{}", uuid::Uuid::now_v7().simple());
     let ada = Browser::of(&shop.url, "acme", "ada").await;
-    assert_eq!(ada.add("mug", 1).await.unwrap().status, 204);
+    ada.fill("mug", 1).await;
     let place = key();
-    let answers = [ada.checkout(&place, &token).await.unwrap(), ada.checkout(&place, &token).await.unwrap()];
+    let answers =
+        [ada.checkout_until_decided(&place, &token).await, ada.checkout_until_decided(&place, &token).await];
     let order_id = answers[0].order_id();
     let _paid = ledger.wait_settled("ada").await;
     servers.provider.assert_charged_once(&order_id, 1650, &token);

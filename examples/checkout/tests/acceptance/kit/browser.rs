@@ -41,10 +41,17 @@ impl Browser {
     /// A browser in which this user has signed in.
     pub(crate) async fn of(url: &str, tenant: &str, user: &str) -> Self {
         let browser = Self::new(url);
-        let answer = browser.sign_in(tenant, user).await.unwrap();
-        assert_eq!(answer.status, 204, "{answer:?}");
-        assert!(browser.cookie().is_some(), "no cookie in {answer:?}");
-        browser
+        let start = tokio::time::Instant::now();
+        loop {
+            let answer = browser.sign_in(tenant, user).await.unwrap();
+            if answer.status == 204 {
+                assert!(browser.cookie().is_some(), "no cookie in {answer:?}");
+                return browser;
+            }
+            // A busy machine may leave it undecided; it can be repeated.
+            answer.assert_unavailable();
+            assert!(start.elapsed() < super::SOON, "{answer:?}");
+        }
     }
 
     pub(crate) async fn sign_in(&self, tenant: &str, user: &str) -> Result<Answer, String> {
@@ -62,6 +69,25 @@ impl Browser {
     pub(crate) async fn checkout(&self, key: &str, token: &str) -> Result<Answer, String> {
         let request = self.post("/checkout", &json!({"payment_token": token}));
         self.send(request.header("idempotency-key", key)).await
+    }
+
+    /// Puts so many into the cart that so many are there. A busy machine may leave an addition undecided; this asks.
+    ///
+    /// Panics if they are not there after 30 s.
+    pub(crate) async fn fill(&self, sku: &str, quantity: i64) {
+        let start = tokio::time::Instant::now();
+        while start.elapsed() < super::SOON {
+            let cart = self.cart().await;
+            let there = cart.iter().find(|line| line.0 == sku).map_or(0, |line| line.1);
+            if there == quantity {
+                return;
+            }
+            let added = self.add(sku, quantity - there).await.unwrap();
+            if added.status != 204 {
+                added.assert_unavailable();
+            }
+        }
+        panic!("{quantity} {sku} do not get into the cart");
     }
 
     /// Checks out as a client must: as long as nobody knows, or the answer says when to come again, with the same key.
@@ -82,7 +108,19 @@ impl Browser {
 
     /// The cart as `(sku, quantity)`, by sku.
     pub(crate) async fn cart(&self) -> Vec<(String, i64)> {
-        self.get("/cart").await.unwrap().lines()
+        self.look("/cart").await.lines()
+    }
+
+    /// The answer to a GET, asked again where a busy machine was too slow.
+    pub(crate) async fn look(&self, path: &str) -> Answer {
+        let start = tokio::time::Instant::now();
+        loop {
+            let answer = self.get(path).await.unwrap();
+            if answer.status != 503 || start.elapsed() > super::SOON {
+                return answer;
+            }
+            answer.assert_unavailable();
+        }
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
@@ -173,7 +211,8 @@ impl Answer {
     }
 
     fn is_decided(&self) -> bool {
-        !self.status.is_server_error() && !(self.status == 409 && self.retry_after().is_some())
+        let again = self.status == 409 && self.retry_after().is_some();
+        !again && !self.status.is_server_error()
     }
 }
 

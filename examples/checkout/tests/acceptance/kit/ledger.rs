@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use redis::{AsyncCommands, aio::MultiplexedConnection, streams::StreamRangeReply};
 use scalekit_testkit::{Database, RedisServer, wait_until};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
 /// What carries events in these tests.
-pub(crate) const EVENTS: &str = "memory";
+pub(crate) const EVENTS: &str = "redis";
 
 /// The rows of both shards.
 pub(crate) struct Ledger {
     shards: Vec<PgPool>,
-    _redis: (),
+    redis: MultiplexedConnection,
 }
 
 /// An order, as stored.
@@ -23,17 +24,17 @@ pub(crate) struct OrderRow {
 }
 
 const ORDERS: &str = "select order_id::text, status, total_cents from orders where user_id = $1 order by 1";
-const EVENT_IDS: &str = "select id::text from scalekit.event where key = $1 and type = $2";
 const TABLES: &str = "select quote_ident(schemaname) || '.' || quote_ident(tablename) from pg_tables
                        where schemaname not in ('pg_catalog', 'information_schema')";
 
 impl Ledger {
-    pub(super) async fn open(shards: &[Database], _redis: &RedisServer) -> Self {
+    pub(super) async fn open(shards: &[Database], redis: &RedisServer) -> Self {
         let mut pools = Vec::new();
         for shard in shards {
             pools.push(shard.pool(2).await);
         }
-        Self { shards: pools, _redis: () }
+        let client = redis::Client::open(redis.url()).unwrap();
+        Self { shards: pools, redis: client.get_multiplexed_async_connection().await.unwrap() }
     }
 
     /// The orders of a user, whichever shard they are on.
@@ -48,12 +49,18 @@ impl Ledger {
         orders
     }
 
-    /// The distinct ids of the events of this type about an order.
+    /// The distinct ids of the events of this type about an order, in all streams.
     pub(crate) async fn events(&self, order_id: &str, kind: &str) -> BTreeSet<String> {
-        let mut ids = BTreeSet::new();
-        for pool in &self.shards {
-            let rows = sqlx::query(EVENT_IDS).bind(order_id).bind(kind).fetch_all(pool).await.unwrap();
-            ids.extend(rows.iter().map(|row| row.get::<String, _>(0)));
+        let (mut redis, mut ids) = (self.redis.clone(), BTreeSet::new());
+        let streams: Vec<String> = redis.keys("*:e:{*}").await.unwrap();
+        for stream in streams {
+            let entries: StreamRangeReply = redis.xrange_all(stream).await.unwrap();
+            for entry in entries.ids {
+                let text = |field: &str| entry.get::<String>(field).unwrap_or_default();
+                if text("subject") == order_id && text("type") == kind {
+                    ids.insert(text("id"));
+                }
+            }
         }
         ids
     }

@@ -60,10 +60,18 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Servers that keep what they acknowledged.
+    /// Servers that outlive the shop, and need not outlive themselves.
     pub(crate) async fn start() -> Self {
+        Self::on(Redis::start().await, Postgres::start().await).await
+    }
+
+    /// Servers that keep what they acknowledged, and wait for the disk each time.
+    pub(crate) async fn durable() -> Self {
         let redis = Redis::builder().appendonly_always().start().await;
-        let postgres = Postgres::builder().fsync(true).start().await;
+        Self::on(redis, Postgres::builder().fsync(true).start().await).await
+    }
+
+    async fn on(redis: RedisServer, postgres: PostgresServer) -> Self {
         let shards = [postgres.database().await, postgres.database().await];
         let (provider, port) = (Provider::start().await, free_port());
         Self { redis, postgres, shards, provider, ring: Ring::new(), port }
