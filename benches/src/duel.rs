@@ -116,6 +116,21 @@ impl Duel {
     }
 }
 
+/// Runs the parts that the command line names, or all of them.
+pub fn run_chosen(parts: &[(&str, fn())]) {
+    // Cargo adds `--bench`.
+    let chosen: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for name in &chosen {
+        assert!(parts.iter().any(|(part, _)| part == name), "there is no part {name:?}");
+    }
+    for (name, run) in parts {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+            run();
+        }
+    }
+}
+
 /// Runs a benchmark on this one thread, tasks included, so that the thread's CPU time is all of it.
 pub fn block_on(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);

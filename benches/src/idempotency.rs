@@ -29,6 +29,13 @@ const INSERT: &str = "insert into charge (who, cents) values ('ada', 999)";
 /// A handler's work outside the database takes this long in the storm.
 pub const PAUSE: Duration = Duration::from_millis(20);
 
+/// All of it but the storm.
+pub fn run() {
+    round_trips();
+    rates(true);
+    rates(false);
+}
+
 /// A server, and on it a database with our tables and the handler's.
 pub async fn database(fsync: bool) -> (PostgresServer, Database) {
     let server = Postgres::builder().fsync(fsync).start().await;
@@ -42,7 +49,7 @@ pub async fn database(fsync: bool) -> (PostgresServer, Database) {
 }
 
 /// The same write in the handler's own transaction.
-pub fn bare(pool: PgPool) -> Router {
+fn bare(pool: PgPool) -> Router {
     async fn charge(State(pool): State<PgPool>) -> Result<StatusCode, Error> {
         let mut tx = pool.begin().await?;
         tx.execute(INSERT).await?;
@@ -53,7 +60,7 @@ pub fn bare(pool: PgPool) -> Router {
 }
 
 /// The write in the transaction of the key.
-pub fn keyed(pool: PgPool) -> Router {
+fn keyed(pool: PgPool) -> Router {
     async fn charge(mut tx: Tx) -> Result<StatusCode, Error> {
         tx.execute(INSERT).await?;
         Ok(StatusCode::CREATED)
@@ -63,18 +70,18 @@ pub fn keyed(pool: PgPool) -> Router {
 }
 
 /// Requests each with a key of its own.
-pub fn new_keys() -> Make {
+fn new_keys() -> Make {
     let next = AtomicU64::new(0);
     Arc::new(move || request(&format!("key-{}", next.fetch_add(1, Ordering::Relaxed))))
 }
 
 /// Requests all with one key.
-pub fn one_key() -> Make {
+fn one_key() -> Make {
     Arc::new(|| request("the-key"))
 }
 
 /// Compares the rate of writes; with fsync as in production, or without, where nothing hides the CPU's share.
-pub fn rates(fsync: bool) {
+fn rates(fsync: bool) {
     block_on(async {
         let (_server, database) = database(fsync).await;
         let title = if fsync {
@@ -93,7 +100,7 @@ pub fn rates(fsync: bool) {
 }
 
 /// Counts the round trips of each path on one warm connection.
-pub fn round_trips() {
+fn round_trips() {
     block_on(async {
         let (server, database) = database(false).await;
         let proxy = Proxy::to(server.addr()).await;

@@ -34,8 +34,15 @@ enum Extra {
     Events(usize),
 }
 
+/// All of it.
+pub fn run() {
+    append(true);
+    append(false);
+    drain();
+}
+
 /// Compares the rate of transactions that append 0, 1 and 10 events.
-pub fn append(fsync: bool) {
+fn append(fsync: bool) {
     block_on(async {
         let (_server, database) = database(fsync).await;
         let pool = database.pool(CLIENTS).await;
@@ -60,7 +67,7 @@ pub fn append(fsync: bool) {
 }
 
 /// Measures how fast a backlog leaves to a sink that takes everything, beside a plain read of the same rows.
-pub fn drain() {
+fn drain() {
     const BACKLOG: usize = 20_000;
     const ROUNDS: usize = 3;
     block_on(async {

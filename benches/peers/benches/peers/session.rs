@@ -15,7 +15,7 @@ use time::Duration;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, session::Error};
 use tower_sessions_redis_store::{RedisStore, fred::prelude::*};
 
-fn main() {
+pub(crate) fn run() {
     block_on(async {
         let redis = Redis::start().await;
         let proxy = Proxy::to(redis.addr()).await;

@@ -18,7 +18,7 @@ struct Point {
     point: u32,
 }
 
-fn main() {
+pub(crate) fn run() {
     let mut ring = HashRing::new();
     ring.batch_add((0..SHARDS * POINTS).map(|n| Point { shard: n % SHARDS, point: n / SHARDS }).collect());
     let jump = JumpHasher::new();

@@ -3,7 +3,7 @@
 use axum_prometheus::PrometheusMetricLayer;
 use scalekit_bench::{duel::block_on, slo};
 
-fn main() {
+pub(crate) fn run() {
     block_on(async {
         let (peer, _scrape) = PrometheusMetricLayer::pair();
         let mut cases = slo::cases();

@@ -19,7 +19,7 @@ use scalekit_bench::{
 };
 use tower_cookies::CookieManagerLayer;
 
-fn main() {
+pub(crate) fn run() {
     block_on(async {
         let (_server, database) = idempotency::database(false).await;
         let services = vec![idempotency::stormy(&database).await, axum_idempotent().await];
