@@ -109,7 +109,6 @@ async fn bodies_that_trickle_hold_no_connection() {
     shop.assert_no_panic();
     let what = format!("{clients} checkouts whose bodies come over {over:?}");
     evidence(
-        file!(),
         "bodies that trickle",
         &what,
         &format!("no transaction open for them in {looks} looks; others are served"),
