@@ -158,3 +158,25 @@ async fn twenty_connections_migrate_an_empty_file_at_once() {
     assert_eq!(steps, (db::MIGRATIONS.len() + NOTES.len()) as i64);
     std::fs::remove_file(file).unwrap();
 }
+
+#[tokio::test]
+async fn a_role_without_ddl_works_with_the_grants_and_finds_all_migrated() {
+    let database = empty().await;
+    let owner = common::pool(&database.url(), 1);
+    let before = sqlx::query_scalar::<_, String>("select format('%I', 'runtime_' || current_database())");
+    let role: String = before.fetch_one(&owner).await.unwrap();
+    owner.execute(AssertSqlSafe(format!("create role {role} login nosuperuser"))).await.unwrap();
+    let url = database.url().replacen("postgres@", &format!("{role}@"), 1);
+    assert_ne!(url, database.url(), "the URL names the owner");
+    let runtime = common::pool(&url, 1);
+    migrate(&runtime, &[db::MIGRATIONS]).await.unwrap_err();
+    migrate(&owner, &[db::MIGRATIONS]).await.unwrap();
+    let grants = db::sql::postgres::GRANTS.replace(":\"role\"", &role);
+    owner.execute(AssertSqlSafe(grants)).await.unwrap();
+    migrate(&runtime, &[db::MIGRATIONS]).await.unwrap();
+    let mut tx = runtime.begin().await.unwrap();
+    let claim = db::Claim::new(db::ClaimId::new("role", [b"1".as_slice()]));
+    assert!(matches!(db::claim(&mut *tx, &claim).await.unwrap(), db::Claimed::Taken(_)));
+    tx.commit().await.unwrap();
+    runtime.execute("create table scalekit.mine (n int)").await.unwrap_err();
+}

@@ -6,7 +6,7 @@ use axum_core::response::IntoResponse;
 use http::{HeaderValue, header};
 use scalekit_core::{
     Error, ErrorKind, Participants, Result,
-    http::{Around, Problem, Request, Response},
+    http::{Around, Place, Problem, Request, Response},
 };
 use tower_service::Service;
 
@@ -37,6 +37,9 @@ impl Around for SessionLayer {
         let found = self.0.cookie.read(request.headers(), &self.0.namespace, &self.0.ring);
         let session = Arc::new(Inner::new(self.0, found));
         let extensions = request.extensions_mut();
+        if let Err(misplaced) = Place::Session.enter(extensions) {
+            return Ok(misplaced.into_response());
+        }
         extensions.insert(Session(session.clone()));
         let mut participants = extensions.remove::<Participants>().unwrap_or_default();
         participants.add(Arc::new(Participant(session.clone())));

@@ -1,7 +1,7 @@
 //! The minimal examples are programs that run: each is started as a reader would start it, and asked once or twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use scalekit_testkit::{Postgres, Program};
+use scalekit_testkit::{Postgres, Program, Redis};
 
 /// An example of this package, beside this test's own binary.
 fn example(name: &str) -> Program {
@@ -43,4 +43,23 @@ async fn outbox_existing_pool_delivers_what_the_services_own_transaction_appende
     let database = Postgres::shared().await.database().await;
     let mut program = example("outbox_existing_pool").arg(database.url()).start();
     assert_eq!(program.wait_line("user.created").await, "user.created ada");
+}
+
+#[tokio::test]
+async fn session_is_the_same_in_two_processes() {
+    let redis = Redis::start().await;
+    let ring = std::env::temp_dir().join(format!("scalekit-minimal-{}", uuid::Uuid::now_v7()));
+    std::fs::write(&ring, "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+    let start = || example("session").arg(redis.url()).arg(ring.display().to_string()).start();
+    let (mut one, mut two) = (start(), start());
+    let (one, two) = (one.wait_listening().await, two.wait_listening().await);
+    let client = reqwest::Client::new();
+    let first = client.post(format!("{one}/visits")).send().await.unwrap();
+    let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for process in [&two, &one] {
+        client.post(format!("{process}/visits")).header("cookie", &cookie).send().await.unwrap();
+    }
+    let visits = client.get(format!("{two}/visits")).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(visits.text().await.unwrap(), "3 visits");
+    std::fs::remove_file(ring).unwrap();
 }

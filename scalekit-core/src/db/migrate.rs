@@ -1,7 +1,7 @@
 //! The migration ledger: every crate's tables, created once, by whichever process comes first.
 
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, Pool};
+use sqlx::{Connection, Pool, Row};
 
 use super::{Db, DbConnection, sql::postgres};
 use crate::{Error, ErrorKind, Result};
@@ -49,7 +49,8 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
 ///
 /// Any number of processes may call it at once on an empty database: a lock that belongs to the transaction
 /// lets one work and the others find it done. A step that a newer process applied is left alone. The role
-/// needs the right to create the schema `scalekit`; a role without DDL lets another one migrate.
+/// needs the right to create the schema `scalekit` only where a step is missing: a role without DDL (see
+/// [`GRANTS`](super::sql::postgres::GRANTS)) finds all done after another has migrated.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] if a line has gaps or an applied step was changed since; the database's failure.
@@ -93,34 +94,57 @@ fn changed(step: &Migration) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
+/// The steps that are not in the ledger, whose rows these are.
+fn missing<'a>(
+    steps: &'a [Migration],
+    applied: &[(String, i32, Vec<u8>)],
+    sql: fn(&Migration) -> &'static str,
+) -> Result<Vec<&'a Migration>> {
+    let mut missing = Vec::new();
+    for step in steps {
+        match applied.iter().find(|(line, version, _)| line == step.line && *version == step.version) {
+            Some((_, _, sum)) if *sum == checksum(sql(step)) => {}
+            Some(_) => return Err(changed(step)),
+            None => missing.push(step),
+        }
+    }
+    Ok(missing)
+}
+
 pub(crate) async fn on_postgres(conn: &mut sqlx::PgConnection, steps: &[Migration]) -> Result<()> {
+    // One read before the lock: a process that finds all done needs neither the lock nor the right to create.
+    if let Some(done) = read_postgres(conn).await?
+        && missing(steps, &done, |step| step.postgres)?.is_empty()
+    {
+        return Ok(());
+    }
     let mut tx = conn.begin().await?;
     sqlx::raw_sql(postgres::LOCK_LEDGER).execute(&mut *tx).await?;
     sqlx::raw_sql(postgres::CREATE_LEDGER).execute(&mut *tx).await?;
-    for step in steps {
-        let sum = checksum(step.postgres);
-        let applied: Option<Vec<u8>> = sqlx::query_scalar(postgres::READ_LEDGER)
-            .bind(step.line)
-            .bind(step.version)
-            .persistent(false)
-            .fetch_optional(&mut *tx)
-            .await?;
-        match applied {
-            Some(applied) if applied == sum => continue,
-            Some(_) => return Err(changed(step)),
-            None => {}
-        }
+    let applied = read_postgres(&mut tx).await?.unwrap_or_default();
+    for step in missing(steps, &applied, |step| step.postgres)? {
         sqlx::raw_sql(step.postgres).execute(&mut *tx).await?;
         sqlx::query(postgres::WRITE_LEDGER)
             .bind(step.line)
             .bind(step.version)
             .bind(step.name)
-            .bind(sum)
+            .bind(checksum(step.postgres))
             .persistent(false)
             .execute(&mut *tx)
             .await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// The ledger's rows, if there is a ledger.
+async fn read_postgres(conn: &mut sqlx::PgConnection) -> Result<Option<Vec<(String, i32, Vec<u8>)>>> {
+    let there = sqlx::raw_sql(postgres::HAS_LEDGER).fetch_one(&mut *conn).await?;
+    if !there.try_get::<bool, _>(0)? {
+        return Ok(None);
+    }
+    let rows = sqlx::raw_sql(postgres::READ_LEDGER).fetch_all(conn).await?;
+    let rows = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
+    rows.collect::<Result<_, sqlx::Error>>().map(Some).map_err(Error::from)
 }
 
 #[cfg(feature = "sqlite")]
@@ -129,24 +153,15 @@ pub(crate) async fn on_sqlite(conn: &mut sqlx::SqliteConnection, steps: &[Migrat
 
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::raw_sql(sqlite::CREATE_LEDGER).execute(&mut *tx).await?;
-    for step in steps {
-        let sum = checksum(step.sqlite);
-        let applied: Option<Vec<u8>> = sqlx::query_scalar(sqlite::READ_LEDGER)
-            .bind(step.line)
-            .bind(step.version)
-            .fetch_optional(&mut *tx)
-            .await?;
-        match applied {
-            Some(applied) if applied == sum => continue,
-            Some(_) => return Err(changed(step)),
-            None => {}
-        }
+    let applied: Vec<(String, i32, Vec<u8>)> =
+        sqlx::query_as(sqlite::READ_LEDGER).fetch_all(&mut *tx).await?;
+    for step in missing(steps, &applied, |step| step.sqlite)? {
         sqlx::raw_sql(step.sqlite).execute(&mut *tx).await?;
         sqlx::query(sqlite::WRITE_LEDGER)
             .bind(step.line)
             .bind(step.version)
             .bind(step.name)
-            .bind(sum)
+            .bind(checksum(step.sqlite))
             .execute(&mut *tx)
             .await?;
     }

@@ -22,7 +22,11 @@ pub mod postgres {
     pub const CREATE_LEDGER: &str = include_str!("../sql/postgres/create_ledger.sql");
     /// Serialises migrations for the length of a transaction.
     pub const LOCK_LEDGER: &str = include_str!("../sql/postgres/lock_ledger.sql");
-    /// Whether a migration was applied.
+    /// Whether there is a ledger.
+    pub const HAS_LEDGER: &str = include_str!("../sql/postgres/has_ledger.sql");
+    /// What a role that serves requests needs, for `psql -v role=NAME`; it needs no DDL.
+    pub const GRANTS: &str = include_str!("../../migrations/postgres/grants.psql");
+    /// All applied migrations.
     pub const READ_LEDGER: &str = include_str!("../sql/postgres/read_ledger.sql");
     /// Notes a migration as applied.
     pub const WRITE_LEDGER: &str = include_str!("../sql/postgres/write_ledger.sql");
@@ -49,7 +53,7 @@ pub mod sqlite {
     pub const FINISH: &str = include_str!("../sql/sqlite/finish.sql");
     /// The table of the migration ledger.
     pub const CREATE_LEDGER: &str = include_str!("../sql/sqlite/create_ledger.sql");
-    /// Whether a migration was applied.
+    /// All applied migrations.
     pub const READ_LEDGER: &str = include_str!("../sql/sqlite/read_ledger.sql");
     /// Notes a migration as applied.
     pub const WRITE_LEDGER: &str = include_str!("../sql/sqlite/write_ledger.sql");

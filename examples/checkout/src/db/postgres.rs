@@ -26,7 +26,8 @@ pub(crate) struct Databases {
 impl Databases {
     /// The shards that the settings name.
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
-        let pods = settings.processes.saturating_mul(settings.pods);
+        // The pods of this process are of those that the whole service runs.
+        let pods = settings.processes.max(settings.pods);
         let budget = Budget::direct(MAX_CONNECTIONS).with_processes(pods).with_beside(BESIDE);
         Ok(Self { shards: settings.shards.clone(), budget })
     }

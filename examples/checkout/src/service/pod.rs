@@ -10,11 +10,14 @@ use scalekit::{
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{mpsc, oneshot},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-/// How long the background work of a pod that is stopped may take to end.
+/// How long the open requests of a pod that is stopped may take to end.
+const REQUESTS_END: Duration = Duration::from_secs(5);
+/// How long its background work may take then.
 const WORKERS_END: Duration = Duration::from_secs(3);
 /// How long a runtime that ends may wait for its threads to drop what they run.
 const THREADS_END: Duration = Duration::from_secs(1);
@@ -91,7 +94,9 @@ async fn live(mut app: App, mut jobs: mpsc::Receiver<Job>, kill: &CancellationTo
         open.spawn(answer(app.router.clone(), job, kill.clone()));
     }
     open.close();
-    open.wait().await;
+    if timeout(REQUESTS_END, open.wait()).await.is_err() {
+        tracing::warn!("a request did not end in time");
+    }
     app.settle.await;
     app.workers.drain(WORKERS_END).await;
 }

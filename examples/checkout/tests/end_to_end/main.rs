@@ -1,4 +1,5 @@
 //! The shop as a whole: the program itself, over HTTP, on the database that this build runs on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 mod browser;
 mod cli;
@@ -6,11 +7,15 @@ mod cli;
 mod crashes;
 mod pods;
 mod provider;
+mod redis;
 mod refusals;
 mod rings;
 mod shop;
 mod shopping;
 mod stopping;
+
+#[cfg(feature = "postgres")]
+mod servers;
 
 #[cfg(feature = "postgres")]
 #[path = "shards_postgres.rs"]

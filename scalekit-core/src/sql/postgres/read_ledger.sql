@@ -1,3 +1,1 @@
--- Whether a migration was applied, and what it was then.
--- $1 line text  $2 version integer
-select checksum from scalekit.migration where line = $1 and version = $2
+select line, version, checksum from scalekit.migration

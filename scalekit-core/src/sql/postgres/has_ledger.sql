@@ -1,0 +1,1 @@
+select to_regclass('scalekit.migration') is not null
