@@ -9,24 +9,22 @@ use axum::{
     routing::{get, post},
 };
 use scalekit::{
-    Error, ErrorKind, Result, Stack, Worker, Workers,
+    Result, Stack, Worker, Workers,
     idempotency::{Idempotency, Step},
-    outbox::{Consumer, Inbox, MemorySink, Outbox, Relay},
+    outbox::Outbox,
     shard::Topology,
     slo::Slo,
 };
 
 use crate::{
+    carriers::Carriers,
     db::Db,
-    events::Cashier,
-    failpoints, objectives,
-    payments::Payments,
-    problems,
+    failpoints, objectives, problems,
     routes::{cart, checkout, operations, orders, public, session},
     service,
     sessions::SessionStore,
-    settings::Events,
     shared::Shared,
+    tables::Source,
     watch::Watch,
 };
 
@@ -34,8 +32,6 @@ use crate::{
 const BODY_MAX: usize = 16 * 1024;
 /// Connections per shard for relay and consumer, so that requests cannot starve them; a probe makes it four.
 const BACKGROUND_POOL: u32 = 3;
-/// How many events may wait for the consumer of this pod.
-const QUEUE: usize = 1024;
 /// How long executions that outlive their clients may take to end.
 const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -48,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sessions: SessionStore,
     pub(crate) topology: Topology<Db>,
+    pub(crate) source: Source,
     pub(crate) outbox: Outbox,
     pub(crate) slo: Slo,
     pub(crate) watch: Arc<Watch>,
@@ -58,17 +55,20 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
     let topology = shared.databases.topology(shared.settings.pool_max)?;
     let background = shared.databases.topology(BACKGROUND_POOL)?;
     let slo = Slo::builder(objectives::shop()?).label("pod", number.to_string()).build()?;
-    let (relays, mut workers) = carry_events(&shared, background)?;
-    let watch = Arc::new(Watch::new(relays, slo.clone()));
+    let carriers = Carriers::new(&shared, background)?;
+    let watch = Arc::new(Watch::new(&carriers, slo.clone()));
+    let mut workers = Workers::default();
+    carriers.spawn(&mut workers);
     workers.spawn(Arc::clone(&watch) as Arc<dyn Worker>);
-    let idempotency = Idempotency::builder(topology.clone())
+    let source = shared.tables.source(&topology);
+    let idempotency = Idempotency::builder(source.clone())
         .by_principal()
         .with_request_limit(BODY_MAX)
         .with_observer(observe)
         .build()?;
     let sessions = SessionStore::open(&shared)?;
     let outbox = shared.outbox.clone();
-    let pod = Arc::new(Inner { number, shared, sessions, topology, outbox, slo, watch });
+    let pod = Arc::new(Inner { number, shared, sessions, topology, source, outbox, slo, watch });
     pod.shared.registry.enter(&pod);
     let router = router(&pod, &idempotency);
     let settle = Box::pin(async move {
@@ -127,38 +127,6 @@ fn for_the_signed_in(pod: &Pod) -> Router {
 
 fn with_a_key(pod: &Pod) -> Router {
     Router::new().route("/checkout", post(checkout::place)).with_state(Arc::clone(pod))
-}
-
-/// Relay and consumer: what carries events from each database, and what takes the money.
-fn carry_events(shared: &Arc<Shared>, topology: Topology<Db>) -> Result<(Vec<Arc<Relay<Db>>>, Workers)> {
-    let cashier = Arc::new(Cashier {
-        ring: shared.ring.clone(),
-        payments: Payments::new(&shared.payments)?,
-        topology: topology.clone(),
-        outbox: shared.outbox.clone(),
-        inbox: Inbox::new(),
-    });
-    let (sink, consumer) = match shared.settings.events {
-        Events::Memory => {
-            let sink = Arc::new(MemorySink::new(QUEUE));
-            (Arc::clone(&sink), Consumer::of_memory(sink, cashier))
-        }
-        Events::Redis => {
-            let message = "--events redis is not built in";
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-    };
-    let mut workers = Workers::default();
-    let mut relays = Vec::new();
-    for shard in topology.databases() {
-        let source = Arc::new(shard.clone());
-        let relay = Relay::new(shard.name(), source, Arc::clone(&sink) as _)?.with_outbox(&shared.outbox);
-        let relay = Arc::new(relay);
-        workers.spawn(Arc::clone(&relay) as Arc<dyn Worker>);
-        relays.push(relay);
-    }
-    workers.spawn(Arc::new(consumer));
-    Ok((relays, workers))
 }
 
 /// The steps of an order at which a test can stop the process.

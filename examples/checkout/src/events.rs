@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     db::Db,
-    orders,
+    failpoints, orders,
     payments::{Charge, Charged, Payments},
 };
 
@@ -66,7 +66,9 @@ impl Cashier {
         };
         let charge =
             Charge { order_id: placed.order_id, amount_cents: placed.total_cents, payment_token: &token };
-        Ok(Ok(self.payments.charge(&charge).await?))
+        let charged = self.payments.charge(&charge).await?;
+        failpoints::reach("after-charge");
+        Ok(Ok(charged))
     }
 
     /// One short transaction: the inbox's claim, the order's mark, the event that tells of it.
@@ -84,6 +86,7 @@ impl Cashier {
             self.outbox.append(&mut *tx, &told).await?;
         }
         tx.commit().await?;
+        failpoints::reach("after-settlement");
         Ok(Outcome::Done)
     }
 }

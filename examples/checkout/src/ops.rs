@@ -2,6 +2,7 @@
 
 use scalekit::{
     Result,
+    outbox::Parked,
     slo::{Exposition, RouteRow, render_all},
 };
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ pub(crate) fn tables(pod: &Pod) -> Value {
         "tenants": table(&["tenant", "requests", "p99"], Vec::new()),
         "shards": shards(pod, &databases),
         "outbox": outbox(&databases),
-        "parked": parked(&databases),
+        "parked": parked(pod),
     })
 }
 
@@ -126,24 +127,12 @@ fn outbox(databases: &[Seen]) -> Value {
     table(&["database", "lag s", "waiting", "events per s", "error"], databases.iter().map(row).collect())
 }
 
-fn parked(databases: &[Seen]) -> Value {
-    let mut rows = Vec::new();
-    for seen in databases {
-        for one in &seen.parked {
-            rows.push(json!([
-                seen.name,
-                one.id,
-                one.kind,
-                one.reason,
-                one.retry,
-                one.attempts,
-                one.seconds,
-                one.behind
-            ]));
-        }
-    }
-    let columns = ["database", "event", "type", "reason", "retried", "attempts", "since s", "behind it"];
-    table(&columns, rows)
+fn parked(pod: &Pod) -> Value {
+    let row = |(place, one): (String, Parked)| {
+        json!([place, one.id, one.kind, one.reason, one.retry, one.attempts, one.seconds, one.behind])
+    };
+    let columns = ["waits in", "event", "type", "reason", "retried", "attempts", "since s", "behind it"];
+    table(&columns, pod.watch.parked().into_iter().map(row).collect())
 }
 
 fn table(columns: &[&str], rows: Vec<Value>) -> Value {

@@ -4,7 +4,7 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use scalekit::Principal;
+use scalekit::{Principal, db::TxSource};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// `GET /orders`
 pub(crate) async fn list(State(pod): State<Pod>, who: Principal) -> Result<Json<Value>, Refusal> {
-    let mut tx = pod.topology.begin(&who).await?;
+    let mut tx = pod.source.begin(&who).await?;
     let orders = orders::list(&mut tx, &who).await?;
     Ok(Json(json!({"orders": orders})))
 }
@@ -27,7 +27,7 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Order>, Refusal> {
     let id = id.parse().map_err(|_| no_such_order())?;
-    let mut tx = pod.topology.begin(&who).await?;
+    let mut tx = pod.source.begin(&who).await?;
     let order = orders::find(&mut tx, &who, id).await?;
     Ok(Json(order.ok_or_else(no_such_order)?))
 }
