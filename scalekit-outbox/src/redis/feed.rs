@@ -45,6 +45,9 @@ pub(super) struct Feed {
     pub(super) id: String,
 }
 
+/// Ids of entries, each with its fields and values in turn.
+type Entries = Vec<(String, Vec<Vec<u8>>)>;
+
 impl Feed {
     pub(super) fn new(streams: RedisStreams, id: Uuid) -> Self {
         Self { streams, id: id.to_string() }
@@ -198,8 +201,7 @@ impl<'f> Reader<'f> {
         let from = lane.history.map_or_else(|| ">".to_owned(), |after| after.to_string());
         let call = READ.key(&lane.owner).key(&lane.stream).arg(&self.feed.id);
         let call = call.arg(&*self.feed.streams.group).arg(READ_COUNT).arg(from);
-        let (owned, last, found): (u8, String, Vec<(String, Vec<Vec<u8>>)>) =
-            self.feed.streams.redis.run(&call).await?;
+        let (owned, last, found): (u8, String, Entries) = self.feed.streams.redis.run(&call).await?;
         if owned == 0 {
             lane.abandon();
             self.lanes.remove(name);
