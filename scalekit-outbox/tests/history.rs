@@ -39,20 +39,24 @@ impl World {
 async fn no_history_loses_or_reorders_an_event() {
     let seed = seed();
     let (transactions, kills) = if full() { (20_000, 500) } else { (60, 10) };
-    let server = scalekit_testkit::Postgres::builder().setting("max_prepared_transactions", "50").start().await;
+    let server =
+        scalekit_testkit::Postgres::builder().setting("max_prepared_transactions", "50").start().await;
     let database = server.database().await;
     let pool = database.pool(40).await;
     db::migrate(&pool, &[db::MIGRATIONS, scalekit_outbox::MIGRATIONS]).await.unwrap();
-    sqlx::raw_sql("create table counter (key text primary key, n bigint not null); create table noise (n bigint)")
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "create table counter (key text primary key, n bigint not null); create table noise (n bigint)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
     sqlx::query("insert into counter select 'k' || g, 0 from generate_series(0, $1 - 1) g")
         .bind(KEYS as i64)
         .execute(&pool)
         .await
         .unwrap();
-    let world = Arc::new(World { pool: pool.clone(), outbox: Outbox::new(), ledger: Arc::new(Ledger::default()) });
+    let world =
+        Arc::new(World { pool: pool.clone(), outbox: Outbox::new(), ledger: Arc::new(Ledger::default()) });
 
     // An unrelated writer stays open through it all: it must hold nothing up.
     let mut long = pool.begin().await.unwrap();
@@ -70,13 +74,16 @@ async fn no_history_loses_or_reorders_an_event() {
     resolve_prepared(&pool, &mut Rng::new(seed)).await;
     writing.store(false, Ordering::SeqCst);
     let expected = counters(&pool).await;
-    wait_until("all events are there", Duration::from_secs(60), async || arrived(&world.ledger, &expected)).await;
+    wait_until("all events are there", Duration::from_secs(60), async || arrived(&world.ledger, &expected))
+        .await;
     chaos.await.unwrap();
     check(&world.ledger, &expected);
     let events: u64 = expected.values().sum();
     scalekit_testkit::evidence(
         file!(),
-        &format!("{events} events of {KEYS} keys, {kills} kills of relays, seed {seed}: none lost, none out of order"),
+        &format!(
+            "{events} events of {KEYS} keys, {kills} kills of relays, seed {seed}: none lost, none out of order"
+        ),
     );
     long.rollback().await.unwrap();
 }
@@ -97,7 +104,11 @@ async fn write(world: Arc<World>, mut rng: Rng, transactions: u64) {
             if rng.one_in(4) {
                 let mut savepoint = tx.begin().await.unwrap();
                 append_next(&world, &mut savepoint, key).await;
-                if rng.one_in(2) { savepoint.rollback().await.unwrap() } else { savepoint.commit().await.unwrap() }
+                if rng.one_in(2) {
+                    savepoint.rollback().await.unwrap()
+                } else {
+                    savepoint.commit().await.unwrap()
+                }
             } else {
                 append_next(&world, &mut tx, key).await;
             }
@@ -124,7 +135,10 @@ async fn append_next(world: &World, conn: &mut PgConnection, key: u64) {
 /// Two-phase commit: ends, after a while, on another connection.
 async fn prepare(mut tx: sqlx::Transaction<'_, Postgres>, pool: &PgPool, rng: &mut Rng) {
     let name = format!("t{}", rng.next_u64());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("prepare transaction '{name}'"))).execute(&mut *tx).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("prepare transaction '{name}'")))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     drop(tx);
     pause(rng).await;
     let verb = if rng.one_in(3) { "rollback" } else { "commit" };
@@ -132,7 +146,8 @@ async fn prepare(mut tx: sqlx::Transaction<'_, Postgres>, pool: &PgPool, rng: &m
 }
 
 async fn resolve_prepared(pool: &PgPool, rng: &mut Rng) {
-    let left: Vec<String> = sqlx::query_scalar("select gid from pg_prepared_xacts").fetch_all(pool).await.unwrap();
+    let left: Vec<String> =
+        sqlx::query_scalar("select gid from pg_prepared_xacts").fetch_all(pool).await.unwrap();
     for name in left {
         let verb = if rng.one_in(2) { "rollback" } else { "commit" };
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{verb} prepared '{name}'"))).execute(pool).await.unwrap();
@@ -167,7 +182,8 @@ async fn chaos(world: Arc<World>, mut rng: Rng, kills: u32, writing: Arc<AtomicB
 }
 
 async fn counters(pool: &PgPool) -> BTreeMap<String, u64> {
-    let rows: Vec<(String, i64)> = sqlx::query_as("select key, n from counter").fetch_all(pool).await.unwrap();
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("select key, n from counter").fetch_all(pool).await.unwrap();
     rows.into_iter().map(|(key, n)| (key, n.unsigned_abs())).collect()
 }
 

@@ -69,10 +69,12 @@ async fn a_slow_transaction_is_neither_skipped_nor_put_out_of_order() {
 #[tokio::test]
 async fn a_key_stays_in_order_where_transaction_ids_do_not() {
     let (pool, _database) = support::postgres(10).await;
-    sqlx::raw_sql("create table noise (n int); create table turn (k int primary key); insert into turn values (1)")
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "create table noise (n int); create table turn (k int primary key); insert into turn values (1)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
     let (outbox, ledger) = (Outbox::new(), Arc::new(Ledger::default()));
     for round in 0..20 {
         // The second to write has the lower transaction id.
@@ -96,7 +98,8 @@ async fn a_process_halted_in_its_tick_or_its_beat_holds_nobody_up() {
     let (pool, _database) = support::postgres(10).await;
     let (outbox, ledger) = (Outbox::new(), Arc::new(Ledger::default()));
     let mut ticking = pool.begin().await.unwrap();
-    let tick: Option<i64> = sqlx::query_scalar(sql::postgres::TICK).fetch_optional(&mut *ticking).await.unwrap();
+    let tick: Option<i64> =
+        sqlx::query_scalar(sql::postgres::TICK).fetch_optional(&mut *ticking).await.unwrap();
     let mut beating = pool.begin().await.unwrap();
     let stranger = uuid::Uuid::now_v7().to_string();
     let alone: bool =
@@ -157,7 +160,8 @@ async fn nothing_is_sent_that_a_crash_of_the_server_takes_back() {
         let there: Vec<String> =
             sqlx::query_scalar("select id::text from scalekit.event").fetch_all(&pool).await.unwrap();
         let there: HashSet<String> = there.into_iter().collect();
-        let ghosts = ledger.taken().iter().filter(|(_, record)| !there.contains(&record.id.to_string())).count();
+        let ghosts =
+            ledger.taken().iter().filter(|(_, record)| !there.contains(&record.id.to_string())).count();
         assert_eq!(ghosts, 0, "round {round}: events were sent whose commit is gone");
     }
 }
