@@ -91,20 +91,20 @@ impl Duel {
             Meter::Wall => (format!("{unit}s per second, best round"), "rate"),
         };
         println!(
-            "| {} rounds of {} {unit}s | {measured} | {compared} of the best rounds, first row = 1 | middle half of the rounds |",
+            "| {} rounds of {} {unit}s | {measured} | {compared} of the best rounds, first row = 1 | {compared}, median of the rounds (middle half) |",
             self.rounds, self.per_round
         );
         println!("|---|---|---|---|");
         for (case, seconds) in cases.iter().zip(took) {
             let ratios = seconds.iter().zip(&took[0]).map(|(own, first)| self.ratio(*own, *first));
             let ratios = sorted(ratios.collect());
-            let (low, high) = (ratios[ratios.len() / 4], ratios[ratios.len() * 3 / 4]);
+            let [low, median, high] = [1, 2, 3].map(|quarter| ratios[ratios.len() * quarter / 4]);
             let shown = match self.meter {
                 Meter::Cpu => time(best(seconds)),
                 Meter::Wall => format!("{:.0}", 1.0 / best(seconds)),
             };
             let ratio = self.ratio(best(seconds), best(&took[0]));
-            println!("| {} | {shown} | **{ratio:.2}** | {low:.2} to {high:.2} |", case.name);
+            println!("| {} | {shown} | {ratio:.2} | **{median:.2}** ({low:.2} to {high:.2}) |", case.name);
         }
     }
 

@@ -94,7 +94,7 @@ fn rates(fsync: bool) {
             case("scalekit: first request of a key", keyed(database.pool(CLIENTS).await), new_keys()),
             case("scalekit: replay of a key", keyed(database.pool(CLIENTS).await), one_key()),
         ];
-        let duel = Duel { title, unit: "request", meter: Meter::Wall, rounds: 15, per_round: 400 };
+        let duel = Duel { title, unit: "request", meter: Meter::Wall, rounds: 60, per_round: 80 };
         duel.run(cases).await;
     });
 }
@@ -126,7 +126,7 @@ fn round_trips() {
             rows.push(vec![name.to_owned(), format!("**{:.1}**", proxy.round_trips() as f64 / 10.0)]);
         }
         table(
-            "Round trips to Postgres of one keyed request, its handler's INSERT included",
+            "Round trips to Postgres of one request: the handler's INSERT, and what the pool does with the connection afterwards, included",
             &["", "round trips"],
             &rows,
         );

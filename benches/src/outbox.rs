@@ -60,7 +60,7 @@ fn append(fsync: bool) {
             ("10 rows of that size, one statement", Extra::Rows(10)),
         ];
         let cases = cases.map(|(name, extra)| case(name, pool.clone(), extra));
-        Duel { title, unit: "transaction", meter: Meter::Wall, rounds: 15, per_round: 400 }
+        Duel { title, unit: "transaction", meter: Meter::Wall, rounds: 60, per_round: 80 }
             .run(cases.into())
             .await;
     });

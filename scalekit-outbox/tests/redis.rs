@@ -8,7 +8,7 @@ use redis::streams::StreamRangeReply;
 use scalekit_core::{
     ErrorKind, Workers,
     db::Sqlite,
-    redis::{Redis, cmd},
+    redis::{Redis, RedisConfig, cmd},
 };
 use scalekit_outbox::{
     Consumer, Event, Lane, LogPosition, Record, RedisSink, RedisStreams, Sink, SinkError, lane_of,
@@ -247,6 +247,27 @@ async fn a_restart_of_redis_loses_nothing_and_a_flush_is_recovered_from() {
     site.append("a", 30..40).await;
     wait_until("it goes on after the flush", LONG, async || diary.of("a").contains(&39)).await;
     assert!(diary.of("a").ends_with(&(30..40).collect::<Vec<_>>()));
+}
+
+#[tokio::test]
+async fn a_cluster_carries_events_in_order_per_key() {
+    let cluster = scalekit_testkit::Redis::cluster(3).await;
+    let redis = Redis::open_with(&cluster.urls(), RedisConfig::default()).unwrap();
+    let site = Sqlite::site().await;
+    let (_relay, _workers) = site.run(Arc::new(RedisSink::new(redis.clone(), "shop").unwrap()));
+    let diary = Arc::new(Diary::default());
+    diary.on("k3", 2, Act::Park { retry: true });
+    let streams = RedisStreams::new(redis, "shop", "pay", &["east"]).unwrap();
+    let _consumer = Mortal::run(Arc::new(Consumer::of_redis(streams.clone(), diary.clone())));
+    let keys: Vec<String> = (0..30).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        site.append(key, 0..5).await;
+    }
+    wait_until("one is parked", LONG, async || streams.parked(5).await.unwrap().len() == 1).await;
+    diary.forgive();
+    let whole = |diary: &Diary| keys.iter().all(|key| diary.of(key).len() >= 5);
+    wait_until("all are handled", LONG, async || whole(&diary)).await;
+    assert!(keys.iter().all(|key| diary.of(key) == [0, 1, 2, 3, 4]));
 }
 
 #[tokio::test]

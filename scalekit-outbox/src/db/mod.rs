@@ -63,7 +63,7 @@ pub trait OutboxConnection: DbConnection + sealed::Sealed {
     #[doc(hidden)]
     fn release(&mut self, who: &Who) -> impl Future<Output = Result<()>> + Send;
 
-    /// Deletes what is no longer needed, in a chunk; returns how many events.
+    /// Deletes what is no longer needed, in a chunk; returns how many rows.
     #[doc(hidden)]
     fn sweep(&mut self, who: &Who, retention: Duration) -> impl Future<Output = Result<u64>> + Send;
 
@@ -83,8 +83,8 @@ const COUNTED: i64 = 10_001;
 /// Most events, and bytes of payload after which no further one is added, of a lane's batch.
 const BATCH_EVENTS: i64 = 128;
 const BATCH_BYTES: i64 = 1 << 20;
-/// Most events that one sweep deletes: of each lane on Postgres, of all on SQLite.
-const SWEPT: i64 = 1000;
+/// Most events that one sweep deletes: of each lane on Postgres, in all on SQLite.
+const SWEPT: i64 = 250;
 
 /// The headers as the JSON object that is stored; `None` if there are none.
 fn headers_text(event: &Event) -> Option<String> {

@@ -175,7 +175,7 @@ impl OutboxConnection for PgConnection {
         let relay = who.relay.to_string();
         let keep = who.pooler.keeps_statements();
         sqlx::query(sql::ADVANCE).bind(&relay).bind(busy(who)).persistent(keep).execute(&mut *self).await?;
-        sqlx::query(sql::SWEEP_TICKS)
+        let ticks = sqlx::query(sql::SWEEP_TICKS)
             .bind(SWEPT)
             .bind(who.lease.as_secs_f64() * 10.0)
             .persistent(keep)
@@ -188,7 +188,7 @@ impl OutboxConnection for PgConnection {
             .persistent(keep)
             .execute(self)
             .await?;
-        Ok(swept.rows_affected())
+        Ok(swept.rows_affected() + ticks.rows_affected())
     }
 
     async fn lag(&mut self, pooler: Pooler) -> Result<(f64, u64)> {

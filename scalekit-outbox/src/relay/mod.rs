@@ -38,7 +38,7 @@ const NAME: usize = 64;
 /// |---|---|
 /// | the sink | the batch is repeated, after 0.05 to 5 s, without limit; nothing is lost |
 /// | one event in the sink | it is parked with all later events of its key; other keys go on |
-/// | the database | nothing is sent; it is tried again every second at most |
+/// | the database | nothing is sent; it is tried again every 250 ms |
 /// | this process | its lanes go to others within the lease and a second; what was not acknowledged is repeated |
 ///
 /// **Round trips**: four short transactions per busy round, whatever the number of events; when idle, one a second.

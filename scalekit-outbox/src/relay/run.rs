@@ -20,6 +20,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How soon after a look that found nothing a wake can bring the next: the commit may be under way still.
 const WAKE_PAUSE: Duration = Duration::from_millis(5);
+/// The pause after a failure of the database.
+const FAILED_PAUSE: Duration = Duration::from_millis(250);
 /// How long a lane rests whose sink disagrees, or whose sink panicked.
 const REST: Duration = Duration::from_secs(5);
 /// How often old events are looked for, and how soon again if there were some.
@@ -42,6 +44,7 @@ pub(super) struct Run<'r, D: OutboxDb> {
     looked: Instant,
     beat: Instant,
     sweep: Instant,
+    again: Instant,
 }
 
 /// A lane with a batch under way.
@@ -66,6 +69,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             looked: now,
             beat: now,
             sweep: now + SWEEP_EVERY,
+            again: now,
         }
     }
 
@@ -74,17 +78,17 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         let mut failing = false;
         while !cancel.is_cancelled() {
             match self.step().await {
+                Ok(()) if self.again > Instant::now() => {}
                 Ok(()) => failing = false,
                 Err(error) => {
                     if !failing {
                         tracing::warn!(database = %self.relay.database, ?error, "the relay cannot go on now");
                     }
                     failing = true;
-                    self.pause = LONGEST_PAUSE;
-                    self.look = Instant::now() + LONGEST_PAUSE;
+                    self.again = Instant::now() + FAILED_PAUSE;
                 }
             }
-            let next = self.look.min(self.beat.max(Instant::now() + SHORTEST_PAUSE));
+            let next = self.next();
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = sleep_until(next) => {}
@@ -99,20 +103,39 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         while let Some(ended) = self.flights.try_join_next_with_id() {
             self.touch_down(ended);
         }
+        if self.again > Instant::now() {
+            return Ok(());
+        }
         if self.beat <= Instant::now() {
             self.balance().await?;
         }
         if !self.landed.is_empty() {
             self.settle().await?;
         }
-        if self.sweep <= Instant::now() {
-            let swept = self.relay.sweep(&self.who()).await?;
-            self.sweep = Instant::now() + if swept > 0 { SWEEP_AGAIN } else { SWEEP_EVERY };
-        }
         if self.look <= Instant::now() && self.air.is_held() {
             self.look().await?;
         }
+        if self.sweep <= Instant::now() {
+            self.sweep().await;
+        }
         Ok(())
+    }
+
+    /// Deletes what is old; that this fails must not keep events waiting.
+    async fn sweep(&mut self) {
+        let swept = self.relay.sweep(&self.who()).await;
+        if let Err(error) = &swept {
+            tracing::warn!(database = %self.relay.database, ?error, "old events cannot be deleted now");
+        }
+        let more = swept.is_ok_and(|rows| rows > 0);
+        self.sweep = Instant::now() + if more { SWEEP_AGAIN } else { SWEEP_EVERY };
+    }
+
+    /// When there is something to do again by itself.
+    fn next(&self) -> Instant {
+        // Without the lease nothing is looked for.
+        let next = if self.air.is_held() { self.look.min(self.beat) } else { self.beat };
+        next.max(self.again)
     }
 
     /// Renews the lease; lets go of batches of lanes that others have taken.
@@ -156,13 +179,16 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             return Ok(());
         }
         let tick = self.relay.tick(&who).await?;
-        for batch in self.relay.read(&who, tick).await? {
+        let batches = self.relay.read(&who, tick).await?;
+        if !batches.is_empty() {
+            self.hurry();
+        }
+        for batch in batches {
             let lane = Lane::new(Arc::clone(&self.relay.database), batch.lane, batch.epoch.unsigned_abs());
             let (number, epoch) = (batch.lane, batch.epoch);
             let task = self.flights.spawn(Arc::clone(&self.air).fly(lane, batch));
             self.busy.insert(number, Flying { epoch, task });
         }
-        self.hurry();
         Ok(())
     }
 

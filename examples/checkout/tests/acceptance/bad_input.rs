@@ -205,7 +205,7 @@ async fn bad_requests_are_refused_and_change_nothing() {
     assert_eq!(state(&ada).await, before);
     shop.assert_no_panic();
     let outcome = "each a problem of a fitting 4xx status, no state changed, no panic";
-    evidence(file!(), "bad input", &format!("{count} requests"), outcome);
+    evidence("bad input", &format!("{count} requests"), outcome);
 }
 
 #[tokio::test]

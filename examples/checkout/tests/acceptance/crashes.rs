@@ -155,5 +155,5 @@ async fn a_retry_after_a_crash_is_one_order_and_one_charge() {
     let what =
         format!("SIGKILL at {} steps of an order and at random moments, {} runs", POINTS.len(), deaths.len());
     let outcome = "after a retry with the same key 1 order, 1 charge, 1 `order.placed`, an empty cart; replays change nothing";
-    evidence(file!(), "crashes during a checkout, Redis and two Postgres shards", &what, outcome);
+    evidence("crashes during a checkout, Redis and two Postgres shards", &what, outcome);
 }

@@ -76,12 +76,7 @@ async fn forged_cookies_cost_no_command() {
     assert_eq!(ada.get("/session").await.unwrap().status, 200, "the genuine one is still good");
     assert_ne!(commands(&redis).await, before, "the counts do count");
     shop.assert_no_panic();
-    evidence(
-        file!(),
-        "forged cookies",
-        &format!("{} requests", each * CLIENTS),
-        "0 Redis commands, each 401",
-    );
+    evidence("forged cookies", &format!("{} requests", each * CLIENTS), "0 Redis commands, each 401");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,10 +100,5 @@ async fn visitors_without_a_cookie_leave_no_session() {
     let _ada = Browser::of(&shop.url, "acme", "ada").await;
     let keys = redis.keys().await;
     assert!(keys.iter().any(|key| key.contains(":s:")), "a session does leave a key: {keys:?}");
-    evidence(
-        file!(),
-        "visitors without a cookie",
-        &format!("{} requests", each * CLIENTS),
-        "0 keys in Redis",
-    );
+    evidence("visitors without a cookie", &format!("{} requests", each * CLIENTS), "0 keys in Redis");
 }

@@ -56,12 +56,7 @@ async fn copies_of_one_checkout_are_one_order() {
     assert_eq!(servers.provider.orders().len(), 3);
     shop.assert_no_panic();
     let what = format!("{copies} concurrent copies of one checkout over 3 pods");
-    evidence(
-        file!(),
-        "one key, Redis and two Postgres shards",
-        &what,
-        "1 order, 1 charge, all answers equal",
-    );
+    evidence("one key, Redis and two Postgres shards", &what, "1 order, 1 charge, all answers equal");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,7 +181,7 @@ fn report(what: &str, refused: &mut [Duration], limit: Duration, outcome: &str) 
         assert!(p99 <= limit, "p99 of the refusals is {p99:?}, more than {limit:?}");
     }
     let how_often = format!("{:?}, {} requests refused by 503 with Retry-After", outage(), refused.len());
-    evidence(file!(), what, &how_often, &format!("p99 of the refusals {} ms; {outcome}", p99.as_millis()));
+    evidence(what, &how_often, &format!("p99 of the refusals {} ms; {outcome}", p99.as_millis()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

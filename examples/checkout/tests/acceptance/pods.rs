@@ -176,5 +176,5 @@ async fn shoppers_do_not_notice_that_pods_come_and_go() {
         "{} orders, none lost or doubled; {unanswered} requests without an answer; nobody signed out",
         orders.len()
     );
-    evidence(file!(), "pods that come and go, SQLite and memory", &what, &outcome);
+    evidence("pods that come and go, SQLite and memory", &what, &outcome);
 }

@@ -12,17 +12,14 @@ pub(crate) use shop::{Ring, Servers, Shop, embedded, rng};
 
 use std::time::Duration;
 
+pub(crate) use scalekit_testkit::evidence;
+
 /// How long anything that must come may take; only a failure waits that long.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// One number for `make test`, another one for `make soak`.
 pub(crate) fn size<T>(small: T, full: T) -> T {
     if scalekit_testkit::full() { full } else { small }
-}
-
-/// A row of the evidence page.
-pub(crate) fn evidence(file: &str, what: &str, how_often: &str, outcome: &str) {
-    scalekit_testkit::evidence(file, &format!("| {what} | {how_often} | {outcome} |"));
 }
 
 /// The value that this share of the samples does not exceed.
