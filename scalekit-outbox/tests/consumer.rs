@@ -214,7 +214,7 @@ impl<D: Kind> Handler for Answer<D> {
         let answer = scalekit_outbox::Event::new("test.answered", event.key(), &number)?;
         self.outbox.append(&mut *tx, answer).await?;
         // Every third attempt fails after the append, before the commit.
-        if self.effects.fetch_add(1, Ordering::SeqCst) % 3 == 0 {
+        if self.effects.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
             return Err(Error::new(ErrorKind::Aborted, "as asked"));
         }
         tx.commit().await?;
