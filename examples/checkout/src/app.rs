@@ -82,7 +82,7 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
         tenants: Arc::default(),
     });
     pod.shared.registry.enter(&pod);
-    let router = router(&pod, &idempotency);
+    let router = router(&pod, &idempotency)?;
     let settle = Box::pin(async move {
         if !idempotency.drain(SETTLE_WITHIN).await {
             tracing::warn!(pod = number, "an execution did not end in time");
@@ -99,8 +99,8 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
 /// 3. sessions: they commit after everything below has answered, and cost nothing where a handler asks for none.
 /// 4. principal: it refuses the anonymous before a body is read.
 /// 5. idempotency: it opens the transaction on the shard of the principal's tenant.
-fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Router {
-    Stack::new()
+fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Result<Router> {
+    let routes = Stack::new()
         .slo(&pod.slo)
         .sessions(&pod.sessions.sessions)
         .principal(Noted(pod.sessions.sessions.principal()))
@@ -108,10 +108,11 @@ fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Router {
         .public(for_everybody(pod).fallback(problems::not_found))
         .signed_in(for_the_signed_in(pod))
         .keyed(with_a_key(pod))
-        .into_router()
+        .into_router()?;
+    Ok(routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(map_response(problems::as_problem))
-        .layer(from_fn_with_state(Arc::clone(&pod.tenants), tenants::measure))
+        .layer(from_fn_with_state(Arc::clone(&pod.tenants), tenants::measure)))
 }
 
 fn for_everybody(pod: &Pod) -> Router {
