@@ -1,4 +1,5 @@
 //! Redis Streams: what is on the wire, who may write it, who reads it, and what a restart does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
