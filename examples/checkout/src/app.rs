@@ -5,28 +5,27 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware::map_response,
+    middleware::{from_fn_with_state, map_response},
     routing::{get, post},
 };
 use scalekit::{
-    Error, ErrorKind, Result, Stack, Worker, Workers,
+    Result, Stack, Worker, Workers,
     idempotency::{Idempotency, Step},
-    outbox::{Consumer, Inbox, MemorySink, Outbox, Relay},
+    outbox::Outbox,
     shard::Topology,
     slo::Slo,
 };
 
 use crate::{
+    carriers::Carriers,
     db::Db,
-    events::Cashier,
-    failpoints, objectives,
-    payments::Payments,
-    problems,
+    failpoints, objectives, problems,
     routes::{cart, checkout, operations, orders, public, session},
     service,
     sessions::SessionStore,
-    settings::Events,
     shared::Shared,
+    tables::Source,
+    tenants::{self, Noted, Tenants},
     watch::Watch,
 };
 
@@ -34,8 +33,6 @@ use crate::{
 const BODY_MAX: usize = 16 * 1024;
 /// Connections per shard for relay and consumer, so that requests cannot starve them; a probe makes it four.
 const BACKGROUND_POOL: u32 = 3;
-/// How many events may wait for the consumer of this pod.
-const QUEUE: usize = 1024;
 /// How long executions that outlive their clients may take to end.
 const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -48,9 +45,11 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sessions: SessionStore,
     pub(crate) topology: Topology<Db>,
+    pub(crate) source: Source,
     pub(crate) outbox: Outbox,
     pub(crate) slo: Slo,
     pub(crate) watch: Arc<Watch>,
+    pub(crate) tenants: Arc<Tenants>,
 }
 
 /// Puts a pod together on the current runtime.
@@ -58,19 +57,32 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
     let topology = shared.databases.topology(shared.settings.pool_max)?;
     let background = shared.databases.topology(BACKGROUND_POOL)?;
     let slo = Slo::builder(objectives::shop()?).label("pod", number.to_string()).build()?;
-    let (relays, mut workers) = carry_events(&shared, background)?;
-    let watch = Arc::new(Watch::new(relays, slo.clone()));
+    let carriers = Carriers::new(&shared, background)?;
+    let watch = Arc::new(Watch::new(&carriers, slo.clone()));
+    let mut workers = Workers::default();
+    carriers.spawn(&mut workers);
     workers.spawn(Arc::clone(&watch) as Arc<dyn Worker>);
-    let idempotency = Idempotency::builder(topology.clone())
+    let source = shared.tables.source(&topology);
+    let idempotency = Idempotency::builder(source.clone())
         .by_principal()
         .with_request_limit(BODY_MAX)
         .with_observer(observe)
         .build()?;
     let sessions = SessionStore::open(&shared)?;
     let outbox = shared.outbox.clone();
-    let pod = Arc::new(Inner { number, shared, sessions, topology, outbox, slo, watch });
+    let pod = Arc::new(Inner {
+        number,
+        shared,
+        sessions,
+        topology,
+        source,
+        outbox,
+        slo,
+        watch,
+        tenants: Arc::default(),
+    });
     pod.shared.registry.enter(&pod);
-    let router = router(&pod, &idempotency);
+    let router = router(&pod, &idempotency)?;
     let settle = Box::pin(async move {
         if !idempotency.drain(SETTLE_WITHIN).await {
             tracing::warn!(pod = number, "an execution did not end in time");
@@ -81,22 +93,26 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
 
 /// The stack. From the outside in, and why in this order:
 ///
+/// 0. tenants: whose requests are slow, also those that the layers below refuse.
 /// 1. problems: whatever axum itself refuses in plain text leaves as a problem.
 /// 2. SLO: it sees every answer, also the refusals of the layers below.
 /// 3. sessions: they commit after everything below has answered, and cost nothing where a handler asks for none.
 /// 4. principal: it refuses the anonymous before a body is read.
 /// 5. idempotency: it opens the transaction on the shard of the principal's tenant.
-fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Router {
-    Stack::new()
+fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Result<Router> {
+    let routes = Stack::new()
         .slo(&pod.slo)
         .sessions(&pod.sessions.sessions)
+        .principal(Noted(pod.sessions.sessions.principal()))
         .idempotency(idempotency)
         .public(for_everybody(pod).fallback(problems::not_found))
         .signed_in(for_the_signed_in(pod))
         .keyed(with_a_key(pod))
-        .into_router()
+        .into_router()?;
+    Ok(routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(map_response(problems::as_problem))
+        .layer(from_fn_with_state(Arc::clone(&pod.tenants), tenants::measure)))
 }
 
 fn for_everybody(pod: &Pod) -> Router {
@@ -127,38 +143,6 @@ fn for_the_signed_in(pod: &Pod) -> Router {
 
 fn with_a_key(pod: &Pod) -> Router {
     Router::new().route("/checkout", post(checkout::place)).with_state(Arc::clone(pod))
-}
-
-/// Relay and consumer: what carries events from each database, and what takes the money.
-fn carry_events(shared: &Arc<Shared>, topology: Topology<Db>) -> Result<(Vec<Arc<Relay<Db>>>, Workers)> {
-    let cashier = Arc::new(Cashier {
-        ring: shared.ring.clone(),
-        payments: Payments::new(&shared.payments)?,
-        topology: topology.clone(),
-        outbox: shared.outbox.clone(),
-        inbox: Inbox::new(),
-    });
-    let (sink, consumer) = match shared.settings.events {
-        Events::Memory => {
-            let sink = Arc::new(MemorySink::new(QUEUE));
-            (Arc::clone(&sink), Consumer::of_memory(sink, cashier))
-        }
-        Events::Redis => {
-            let message = "--events redis is not built in";
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-    };
-    let mut workers = Workers::default();
-    let mut relays = Vec::new();
-    for shard in topology.databases() {
-        let source = Arc::new(shard.clone());
-        let relay = Relay::new(shard.name(), source, Arc::clone(&sink) as _)?.with_outbox(&shared.outbox);
-        let relay = Arc::new(relay);
-        workers.spawn(Arc::clone(&relay) as Arc<dyn Worker>);
-        relays.push(relay);
-    }
-    workers.spawn(Arc::new(consumer));
-    Ok((relays, workers))
 }
 
 /// The steps of an order at which a test can stop the process.

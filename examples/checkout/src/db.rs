@@ -1,25 +1,20 @@
 //! The one place that knows which database this build runs on.
 
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(not(feature = "postgres"))]
-mod sqlite;
+use scalekit::{
+    Result,
+    db::{self, MIGRATIONS, Migration},
+    shard::Shard,
+};
 
-use scalekit::db::{MIGRATIONS, Migration};
-use scalekit::shard::Topology;
-
-#[cfg(feature = "postgres")]
-use postgres as chosen;
-#[cfg(not(feature = "postgres"))]
-use sqlite as chosen;
+use crate::chosen;
 
 /// The database of orders and events. Every handler is written against this name.
 pub(crate) type Db = chosen::Database;
 
-pub(crate) use chosen::{Databases, NEEDS_SHARDS, SCHEMES, sql};
+pub(crate) use crate::chosen::{Databases, NEEDS_SHARDS, SCHEMES, sql};
 
 #[cfg(test)]
-pub(crate) use chosen::EXAMPLE;
+pub(crate) use crate::chosen::EXAMPLE;
 
 /// The tables of the shop.
 const SHOP: &[Migration] = &[Migration {
@@ -31,6 +26,6 @@ const SHOP: &[Migration] = &[Migration {
 }];
 
 /// Creates what is missing of the tables; any number of processes may do so at once.
-pub(crate) async fn migrate(topology: &Topology<Db>) -> scalekit::Result<()> {
-    topology.migrate(&[MIGRATIONS, scalekit::outbox::MIGRATIONS, SHOP]).await
+pub(crate) async fn migrate(shard: &Shard<Db>) -> Result<()> {
+    db::migrate(shard.pool(), &[MIGRATIONS, scalekit::outbox::MIGRATIONS, SHOP]).await
 }

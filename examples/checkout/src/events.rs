@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     db::Db,
-    orders,
+    failpoints,
+    orders::{self, in_time},
     payments::{Charge, Charged, Payments},
 };
 
@@ -66,7 +67,9 @@ impl Cashier {
         };
         let charge =
             Charge { order_id: placed.order_id, amount_cents: placed.total_cents, payment_token: &token };
-        Ok(Ok(self.payments.charge(&charge).await?))
+        let charged = self.payments.charge(&charge).await?;
+        failpoints::reach("after-charge");
+        Ok(Ok(charged))
     }
 
     /// One short transaction: the inbox's claim, the order's mark, the event that tells of it.
@@ -84,6 +87,7 @@ impl Cashier {
             self.outbox.append(&mut *tx, &told).await?;
         }
         tx.commit().await?;
+        failpoints::reach("after-settlement");
         Ok(Outcome::Done)
     }
 }
@@ -96,8 +100,8 @@ impl Handler for Cashier {
         }
         let placed: OrderPlaced = event.json()?;
         match self.charge(&placed).await? {
-            Ok(Charged::Paid) => self.settle(event, placed.order_id, "paid").await,
-            Ok(Charged::Declined) => self.settle(event, placed.order_id, "declined").await,
+            Ok(Charged::Paid) => in_time(self.settle(event, placed.order_id, "paid")).await,
+            Ok(Charged::Declined) => in_time(self.settle(event, placed.order_id, "declined")).await,
             Ok(Charged::Refused(status)) => {
                 Ok(park(&format!("the payment provider refused the charge with {}", status.as_u16()), false))
             }

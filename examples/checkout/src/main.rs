@@ -1,9 +1,17 @@
 //! The checkout example: a small shop that runs on one machine or on many without a change.
 
 mod app;
+mod carriers;
 mod catalog;
+#[cfg(feature = "postgres")]
+#[path = "db/postgres.rs"]
+mod chosen;
+#[cfg(not(feature = "postgres"))]
+#[path = "db/sqlite.rs"]
+mod chosen;
 mod console;
 mod db;
+mod entry;
 mod events;
 #[cfg(feature = "failpoints")]
 #[path = "failpoints/armed.rs"]
@@ -23,31 +31,10 @@ mod service;
 mod sessions;
 mod settings;
 mod shared;
+mod tables;
+mod tenants;
 mod watch;
 
-use std::process::ExitCode;
-
-use settings::{Refused, Settings};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
-
-fn main() -> ExitCode {
-    let settings = match Settings::parse(std::env::args_os()) {
-        Ok(settings) => settings,
-        Err(Refused::Help(text)) => {
-            console::print(&text);
-            return ExitCode::SUCCESS;
-        }
-        Err(Refused::Usage(line)) => return fail(&line, 2),
-    };
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match service::run(settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => fail(&failure.message, if failure.configuration { 2 } else { 1 }),
-    }
-}
-
-fn fail(line: &str, code: u8) -> ExitCode {
-    eprintln!("error: {line}");
-    ExitCode::from(code)
+fn main() -> std::process::ExitCode {
+    entry::main()
 }

@@ -2,6 +2,7 @@
 
 use scalekit::{
     Result,
+    outbox::Parked,
     slo::{Exposition, RouteRow, render_all},
 };
 use serde_json::{Value, json};
@@ -10,6 +11,9 @@ use crate::{
     app::Pod,
     watch::{Seen, Tallies},
 };
+
+/// How many tenants of each pod the page names.
+const TOP: usize = 10;
 
 /// Everything of all pods.
 pub(crate) fn metrics(pod: &Pod) -> Result<String> {
@@ -47,10 +51,10 @@ pub(crate) fn tables(pod: &Pod) -> Value {
     let databases = pod.watch.databases();
     json!({
         "routes": routes(pod),
-        "tenants": table(&["tenant", "requests", "p99"], Vec::new()),
+        "tenants": tenants(pod),
         "shards": shards(pod, &databases),
         "outbox": outbox(&databases),
-        "parked": parked(&databases),
+        "parked": parked(pod),
     })
 }
 
@@ -92,6 +96,16 @@ fn routes(pod: &Pod) -> Value {
     table(&columns, rows)
 }
 
+fn tenants(pod: &Pod) -> Value {
+    let mut rows = Vec::new();
+    for pod in pod.shared.registry.pods() {
+        for row in pod.tenants.top(TOP) {
+            rows.push(json!([pod.number, row.tenant, row.requests, row.failed, row.p99]));
+        }
+    }
+    table(&["pod", "tenant", "requests", "failed", "p99 s at most"], rows)
+}
+
 /// The share of the error budget that is left since the pod has started; below 0 it is overspent.
 fn budget_left(row: &RouteRow) -> Option<f64> {
     let (total, good, target) = (row.total?, row.good?, row.target.or(row.availability)?);
@@ -126,24 +140,12 @@ fn outbox(databases: &[Seen]) -> Value {
     table(&["database", "lag s", "waiting", "events per s", "error"], databases.iter().map(row).collect())
 }
 
-fn parked(databases: &[Seen]) -> Value {
-    let mut rows = Vec::new();
-    for seen in databases {
-        for one in &seen.parked {
-            rows.push(json!([
-                seen.name,
-                one.id,
-                one.kind,
-                one.reason,
-                one.retry,
-                one.attempts,
-                one.seconds,
-                one.behind
-            ]));
-        }
-    }
-    let columns = ["database", "event", "type", "reason", "retried", "attempts", "since s", "behind it"];
-    table(&columns, rows)
+fn parked(pod: &Pod) -> Value {
+    let row = |(place, one): (String, Parked)| {
+        json!([place, one.id, one.kind, one.reason, one.retry, one.attempts, one.seconds, one.behind])
+    };
+    let columns = ["waits in", "event", "type", "reason", "retried", "attempts", "since s", "behind it"];
+    table(&columns, pod.watch.parked().into_iter().map(row).collect())
 }
 
 fn table(columns: &[&str], rows: Vec<Value>) -> Value {

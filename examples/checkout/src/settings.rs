@@ -17,9 +17,6 @@ use scalekit::KeyRing;
 pub(crate) use shard::ShardSpec;
 pub(crate) use urls::Events;
 
-/// How many pods the whole service is taken to have, unless `--processes` says otherwise.
-const FLEET: u32 = 4;
-
 /// A shop whose sessions, orders and events survive the death of any process.
 ///
 /// Without options it needs nothing: two SQLite shards in a temporary directory, sessions in memory, events to a
@@ -64,10 +61,10 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pool_max: u32,
 
-    /// How many such processes the service has, for the connection budget: processes x pods x shards x (pool-max + 4)
-    /// must fit the servers [default: 4, or fewer so that they have 4 pods in all].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    processes: Option<u32>,
+    /// How many such processes the whole service runs, for the connection budget: N (or the pods of this process, if
+    /// they are more) x shards x (pool-max + 4) must fit the 200 connections that a server is taken to have.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    processes: u32,
 
     /// The keys that sign and seal, one `ID:BASE64` of 32 bytes a line; the first signs, all are accepted [default: a
     /// key made for this process alone].
@@ -132,7 +129,7 @@ impl Settings {
             shards: shard::parse_all(&arguments.shard)?,
             payments: arguments.payments.as_deref().map(urls::payments).transpose()?,
             pool_max: arguments.pool_max,
-            processes: arguments.processes.unwrap_or_else(|| FLEET.div_ceil(arguments.pods)),
+            processes: arguments.processes,
             key_ring: arguments.key_ring.as_deref().map(key_ring::read).transpose()?,
         };
         Ok(settings)

@@ -1,6 +1,6 @@
 //! What belongs to the process and not to a pod: it survives the death of any pod.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
 use reqwest::Url;
 use scalekit::{
@@ -8,19 +8,16 @@ use scalekit::{
     outbox::Outbox,
     session::{MemoryStore, Store},
 };
-use tokio::time::sleep;
 
 use crate::{
     app,
-    db::{self, Databases},
+    db::Databases,
     payments::Simulator,
     registry::Registry,
     service::{Failure, Start, State},
     settings::Settings,
+    tables::Tables,
 };
-
-/// How often migrations are tried again while a database is down.
-const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The process's own state.
 pub(crate) struct Shared {
@@ -28,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) state: Arc<State>,
     pub(crate) ring: KeyRing,
     pub(crate) databases: Databases,
+    pub(crate) tables: Arc<Tables>,
     pub(crate) sessions: Arc<dyn Store>,
     pub(crate) outbox: Outbox,
     pub(crate) payments: Url,
@@ -51,6 +49,7 @@ impl Shared {
         };
         let shared = Arc::new(Self {
             databases: Databases::new(&settings)?,
+            tables: Arc::default(),
             settings,
             state,
             ring,
@@ -60,7 +59,9 @@ impl Shared {
             registry: Registry::default(),
             _simulator: simulator,
         });
-        shared.migrate().await?;
+        // With pools of the size that pods get: a budget that does not hold is refused before anything is done.
+        let topology = shared.databases.topology(shared.settings.pool_max)?;
+        shared.tables.create(&topology).await?;
         Ok(shared)
     }
 
@@ -73,28 +74,6 @@ impl Shared {
     /// Lets go of what must not be left behind.
     pub(crate) fn close(&self) {
         self.databases.close();
-    }
-
-    /// A database that is down keeps nothing else from being served, so it is migrated once it is back.
-    async fn migrate(self: &Arc<Self>) -> Result<()> {
-        // With pools of the size that pods get, so that a budget that does not hold is refused before anything is done.
-        let topology = self.databases.topology(self.settings.pool_max)?;
-        match db::migrate(&topology).await {
-            Ok(()) => topology.close().await,
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the tables are created once the database is back");
-                tokio::spawn(async move {
-                    while let Err(error) = db::migrate(&topology).await {
-                        tracing::debug!(%error, "not migrated yet");
-                        sleep(MIGRATE_AGAIN).await;
-                    }
-                    tracing::info!("the tables are created");
-                    topology.close().await;
-                });
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
     }
 }
 

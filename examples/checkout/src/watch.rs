@@ -9,13 +9,13 @@ use std::{
 use async_trait::async_trait;
 use scalekit::{
     Worker,
-    outbox::{Lag, Parked, Relay},
+    outbox::{Lag, Parked, RedisStreams, Relay},
     slo::Slo,
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::db::Db;
+use crate::{carriers::Carriers, db::Db};
 
 /// How often it looks, how far back the burn rate reaches, and how many parked events it names.
 const EVERY: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ pub(crate) type Tallies = BTreeMap<String, Tally>;
 /// The watcher of one pod.
 pub(crate) struct Watch {
     relays: Vec<Arc<Relay<Db>>>,
+    streams: Option<RedisStreams>,
     slo: Slo,
     state: Mutex<State>,
 }
@@ -52,11 +53,14 @@ pub(crate) struct Watch {
 #[derive(Default)]
 struct State {
     databases: Vec<Seen>,
+    /// What the consumers set aside, where events pass through Redis.
+    parked: Vec<Parked>,
     samples: VecDeque<Tallies>,
 }
 
 impl Watch {
-    pub(crate) fn new(relays: Vec<Arc<Relay<Db>>>, slo: Slo) -> Self {
+    pub(crate) fn new(carriers: &Carriers, slo: Slo) -> Self {
+        let (relays, streams) = (carriers.relays.clone(), carriers.streams.clone());
         let unseen = |relay: &Arc<Relay<Db>>| Seen {
             name: relay.database().to_owned(),
             lag: None,
@@ -64,12 +68,21 @@ impl Watch {
             error: None,
         };
         let databases = relays.iter().map(unseen).collect();
-        Self { relays, slo, state: Mutex::new(State { databases, samples: VecDeque::new() }) }
+        let state = Mutex::new(State { databases, ..State::default() });
+        Self { relays, streams, slo, state }
     }
 
     /// The outboxes as last seen.
     pub(crate) fn databases(&self) -> Vec<Seen> {
         self.lock().databases.clone()
+    }
+
+    /// What was set aside, with the place where it waits.
+    pub(crate) fn parked(&self) -> Vec<(String, Parked)> {
+        let state = self.lock();
+        let relays = state.databases.iter();
+        let relays = relays.flat_map(|seen| seen.parked.iter().map(|one| (seen.name.clone(), one.clone())));
+        relays.chain(state.parked.iter().map(|one| ("redis".to_owned(), one.clone()))).collect()
     }
 
     /// What each objective has gained within the last five minutes.
@@ -100,8 +113,13 @@ impl Watch {
             seen.lag = lag.ok();
             seen.parked = parked;
         }
+        let parked = match &self.streams {
+            Some(streams) => streams.parked(PARKED).await.unwrap_or_default(),
+            None => Vec::new(),
+        };
         let sample = tallies(&self.slo);
         let mut state = self.lock();
+        state.parked = parked;
         if state.samples.len() == BURN_SAMPLES {
             state.samples.pop_front();
         }

@@ -307,7 +307,7 @@ fn marked(known: Option<&str>, operation: OperationId) -> Option<String> {
     Some([&[low], ids.as_slice()].concat().concat())
 }
 
-fn make(fields: &mut BTreeMap<String, String>, change: &Change) {
+pub(crate) fn make(fields: &mut BTreeMap<String, String>, change: &Change) {
     match change {
         Change::Set(field, value) | Change::Swap(field, _, value) => {
             fields.insert(field.clone(), value.clone());

@@ -33,14 +33,6 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn processes_default_to_four_pods_in_all() {
-    assert_eq!(settings(&["--pods=2"]).processes, 2);
-    assert_eq!(settings(&["--pods=3"]).processes, 2);
-    assert_eq!(settings(&["--pods=8"]).processes, 1);
-    assert_eq!(settings(&["--pods=3", "--processes=5"]).processes, 5);
-}
-
-#[test]
 fn each_bad_value_is_one_line_that_names_the_option() {
     let cases: &[(&[&str], &str)] = &[
         (&["--listen=here"], "--listen: \"here\" is not an address such as 127.0.0.1:8080"),

@@ -5,7 +5,10 @@ use std::{sync::Mutex, time::Duration};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header::HeaderMap};
 use scalekit_testkit::wait_until;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
+/// How long a loaded machine is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a payment may take to be marked.
 const MARKED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -59,8 +62,26 @@ impl Browser {
         self.try_send(request).await.expect("no answer")
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    /// Sends what may be sent again, until no answer says that nothing was done and to come back: a loaded machine
+    /// is no failure of the shop.
+    pub(crate) async fn patiently(&self, request: impl Fn() -> RequestBuilder) -> Option<Answer> {
+        let last = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.try_send(request()).await?;
+            if answer.status != 503 || answer.header("retry-after").is_none() || Instant::now() > last {
+                return Some(answer);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// `GET`, whatever is answered.
+    pub(crate) async fn get_once(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.patiently(|| self.request(Method::GET, path)).await.expect("no answer")
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
@@ -68,17 +89,35 @@ impl Browser {
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
-        self.send(self.request(Method::DELETE, path)).await
+        self.patiently(|| self.request(Method::DELETE, path)).await.expect("no answer")
     }
 
     pub(crate) async fn sign_in(&self, tenant: &str, user: &str) {
-        let answer = self.post("/session", &json!({"tenant": tenant, "user": user})).await;
-        assert_eq!(answer.status, 204, "{answer:?}");
+        let who = json!({"tenant": tenant, "user": user});
+        let answer = self.patiently(|| self.request(Method::POST, "/session").json(&who)).await;
+        assert_eq!(answer.as_ref().map(|answer| answer.status.as_u16()), Some(204), "{answer:?}");
     }
 
     pub(crate) async fn add(&self, sku: &str, quantity: i64) {
-        let answer = self.post("/cart/items", &json!({"sku": sku, "quantity": quantity})).await;
-        assert_eq!(answer.status, 204, "{answer:?}");
+        let before = self.quantity(sku).await;
+        loop {
+            let answer = self.post("/cart/items", &json!({"sku": sku, "quantity": quantity})).await;
+            if answer.status == 204 {
+                return;
+            }
+            // Not known whether it arrived: look before adding once more.
+            assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+            sleep(Duration::from_secs(1)).await;
+            if self.quantity(sku).await == before + quantity {
+                return;
+            }
+        }
+    }
+
+    async fn quantity(&self, sku: &str) -> i64 {
+        let cart = self.cart().await;
+        let line = cart.as_array().unwrap().iter().find(|line| line["sku"] == sku);
+        line.map_or(0, |line| line["quantity"].as_i64().unwrap())
     }
 
     pub(crate) fn checkout_request(&self, key: &str, token: &str) -> RequestBuilder {
@@ -87,7 +126,7 @@ impl Browser {
     }
 
     pub(crate) async fn checkout(&self, key: &str, token: &str) -> Answer {
-        self.send(self.checkout_request(key, token)).await
+        self.patiently(|| self.checkout_request(key, token)).await.expect("no answer")
     }
 
     pub(crate) async fn cart(&self) -> Value {
@@ -103,7 +142,7 @@ impl Browser {
         let path = format!("/orders/{order_id}");
         let status = || async {
             let answer = self.get(&path).await;
-            assert!(answer.status == 200 || answer.status == 503, "{answer:?}");
+            assert_eq!(answer.status, 200, "{answer:?}");
             answer.json()["status"].as_str().map(str::to_owned)
         };
         wait_until("the order is marked", MARKED_WITHIN, || async {

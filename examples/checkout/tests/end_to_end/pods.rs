@@ -38,7 +38,7 @@ async fn commands_are_acknowledged_and_nobody_is_signed_out() {
 async fn without_a_pod_the_answer_is_503() {
     let mut shop = Shop::open(&[]).await;
     shop.command("kill 1", "killed 1").await;
-    let answer = shop.visitor().get("/readyz").await;
+    let answer = shop.visitor().get_once("/readyz").await;
     answer.is_problem(503, "not-serving");
     assert!(answer.header("retry-after").is_some());
     shop.command("start 1", "started 1").await;
@@ -61,7 +61,7 @@ async fn kills_neither_lose_nor_double_an_order() {
             // A client repeats under its key whatever told it nothing.
             let answer = loop {
                 asking.notify_one();
-                let answer = ada.checkout(&key, "tok_visa").await;
+                let answer = ada.send(ada.checkout_request(&key, "tok_visa")).await;
                 if answer.status == 201 {
                     break answer;
                 }

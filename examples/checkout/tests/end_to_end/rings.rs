@@ -36,10 +36,20 @@ impl Drop for Ring {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_cannot_be_opened_parks_until_its_key_is_back() {
+    parks_until_its_key_is_back("memory").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_does_in_redis() {
+    parks_until_its_key_is_back("redis").await;
+}
+
+async fn parks_until_its_key_is_back(events: &str) {
     let (shards, redis, provider) = (Shards::create().await, Redis::start().await, Provider::open().await);
     let program = || {
         let redis = format!("--redis={}", redis.url());
-        program(&shards).args([redis, format!("--payments={}", provider.url)])
+        let events = format!("--events={events}");
+        program(&shards).args([redis, events, format!("--payments={}", provider.url)])
     };
     let (old, new, both) = (Ring::of(&[OLD]), Ring::of(&[NEW]), Ring::of(&[NEW, OLD]));
     provider.fail_with(503);
@@ -68,7 +78,8 @@ async fn an_event_that_cannot_be_opened_parks_until_its_key_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_are_one_service() {
     let (shards, redis, ring) = (Shards::create().await, Redis::start().await, Ring::of(&[OLD]));
-    let program = || program(&shards).args([ring.option(), format!("--redis={}", redis.url())]);
+    let redis_option = format!("--redis={}", redis.url());
+    let program = || program(&shards).args([ring.option(), redis_option.clone(), "--events=redis".into()]);
     let (first, second) = (Shop::start(program()).await, Shop::start(program()).await);
     let ada = first.customer("acme", "ada").await;
     ada.add("tea", 1).await;
