@@ -1,5 +1,5 @@
 //! Events handled in the process of the relay: order per key, retries, parking, effects that happen once.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
