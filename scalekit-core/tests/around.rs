@@ -1,4 +1,5 @@
 //! The seam keeps tower's contract: readiness is delegated, and the service that was polled ready is the one called.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "http")]
 
 use std::convert::Infallible;

@@ -87,7 +87,7 @@ impl Inbox {
     }
 }
 
-/// What became of an [`Inbox::claim`].
+/// What became of an [`Inbox::claim`], which has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Received {

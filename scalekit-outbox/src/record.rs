@@ -77,7 +77,7 @@ impl LogPosition {
     }
 }
 
-/// An event on its way to a sink.
+/// An event on its way to a sink; see [`Sink`](crate::Sink) for an example.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// What consumers recognise a repetition by.

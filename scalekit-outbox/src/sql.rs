@@ -33,8 +33,10 @@ pub mod postgres {
     pub const PARKED: &str = include_str!("sql/postgres/parked.sql");
     /// Whether a relay's lanes have committed events that no closed window covers, or parked ones that are due.
     pub const PENDING: &str = include_str!("sql/postgres/pending.sql");
-    /// The next events of each open window of a relay, in the order of seq.
-    pub const READ: &str = include_str!("sql/postgres/read.sql");
+    /// Events by their places, of each lane as many as fit.
+    pub const FETCH: &str = include_str!("sql/postgres/fetch.sql");
+    /// The open windows of a relay, and which events are in them.
+    pub const PLACES: &str = include_str!("sql/postgres/places.sql");
     /// Makes a parked event due, and with it its key.
     pub const REDRIVE: &str = include_str!("sql/postgres/redrive.sql");
     /// Lets go of all lanes of a relay that stops.
@@ -66,7 +68,8 @@ pub mod postgres {
         ("park", PARK),
         ("parked", PARKED),
         ("pending", PENDING),
-        ("read", READ),
+        ("fetch", FETCH),
+        ("places", PLACES),
         ("redrive", REDRIVE),
         ("release", RELEASE),
         ("repark", REPARK),

@@ -1,4 +1,5 @@
 //! What only Postgres can do to an outbox: snapshots, slow transactions, restarts, poolers, failover.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

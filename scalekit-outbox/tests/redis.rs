@@ -1,4 +1,5 @@
 //! Redis Streams: what is on the wire, who may write it, who reads it, and what a restart does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -159,6 +160,56 @@ async fn consumers_share_the_lanes_and_keep_each_key_in_order() {
         keys.iter().all(|key| other.of(key) == (0..=round).collect::<Vec<_>>()),
         "another group has each once"
     );
+}
+
+#[tokio::test]
+async fn what_a_dead_consumer_held_comes_again_in_order() {
+    let server = scalekit_testkit::Redis::start().await;
+    let site = Sqlite::site().await;
+    let _relay = relay(&server, &site);
+    let (one, two) = (Arc::new(Diary::default()), Arc::new(Diary::default()));
+    one.on("a", 3, Act::Fail(u32::MAX));
+    one.on("b", 3, Act::Park { retry: false });
+    let first = consumer(&server, "pay", &one);
+    site.append("a", 0..100).await;
+    site.append("b", 0..100).await;
+    one.until("both keys wait", |one| one.tried("a", 3) >= 1 && one.tried("b", 3) >= 1).await;
+    first.kill().await;
+    let _second = consumer(&server, "pay", &two);
+    let whole = |key: &str| two.of(key).len() >= 97;
+    wait_until("the other has them", LONG, async || whole("a") && whole("b")).await;
+    for key in ["a", "b"] {
+        let (before, after) = (one.of(key), two.of(key));
+        assert_eq!(before, [0, 1, 2], "{key}");
+        assert!(after.ends_with(&(3..100).collect::<Vec<_>>()), "{key}: {after:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_reads_nothing_of_a_lane_that_is_anothers() {
+    let server = scalekit_testkit::Redis::start().await;
+    let redis = open(&server);
+    let site = Sqlite::site().await;
+    let _relay = relay(&server, &site);
+    let diary = Arc::new(Diary::default());
+    let _consumer = consumer(&server, "pay", &diary);
+    site.append("a", 0..1).await;
+    diary.until("it works", |diary| diary.of("a") == [0]).await;
+    // As if it had been halted, and another had taken the lane over.
+    let stream = format!("shop:e:{{east.{}}}", lane_of("a"));
+    let owner = format!("{stream}:pay:owner");
+    let _set: String = redis.query(cmd("SET").arg(&owner).arg("another")).await.unwrap();
+    site.append("a", 1..2).await;
+    wait_until("it is in the stream", SOON, async || entries(&redis, &stream).await.ids.len() == 2).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let (unread,): (u64,) = redis
+        .query(cmd("XPENDING").arg(&stream).arg("pay"))
+        .await
+        .map(|(n, _, _, _): (u64, redis::Value, redis::Value, redis::Value)| (n,))
+        .unwrap();
+    assert_eq!((diary.of("a"), unread), (vec![0], 0));
+    let _gone: u64 = redis.query(cmd("DEL").arg(&owner)).await.unwrap();
+    wait_until("it is taken back", LONG, async || diary.of("a") == [0, 1]).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! What a relay does on either database: nothing lost, order per key, lanes that change hands.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -26,6 +27,7 @@ on_both!(
     relays_that_are_killed_at_random_lose_and_reorder_nothing,
     lag_is_what_waits,
     old_events_are_deleted_once_they_are_relayed,
+    a_large_backlog_and_large_events_come_in_order,
 );
 
 async fn committed_events_arrive_in_order_and_rolled_back_ones_never<D: Kind>() {
@@ -348,6 +350,28 @@ async fn old_events_are_deleted_once_they_are_relayed<D: Kind>() {
     };
     wait_until("the table is almost empty", Duration::from_secs(40), async || rows().await <= 1).await;
     assert_eq!(ledger.of("a").len(), 500);
+}
+
+async fn a_large_backlog_and_large_events_come_in_order<D: Kind>() {
+    let site = D::site().await;
+    let ledger = Arc::new(Ledger::default());
+    for thousand in 0..21 {
+        site.append("a", thousand * 1000..thousand * 1000 + 1000).await;
+    }
+    let large = "x".repeat(600 << 10);
+    let mut sizes = Vec::new();
+    for _ in 0..5 {
+        let event = Event::new("large", "b", &large).unwrap();
+        sizes.push(event.id());
+        let mut tx = site.begin().await;
+        site.outbox.append(&mut *tx, event).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let (_relay, _workers) = site.run(ledger.clone());
+    ledger.until("all are there", |ledger| ledger.taken().len() >= 21_005).await;
+    assert_eq!(ledger.of("a"), (0..21_000).collect::<Vec<_>>());
+    let large: Vec<_> = ledger.taken().into_iter().filter(|(_, record)| record.kind == "large").collect();
+    assert_eq!(large.iter().map(|(_, record)| record.id).collect::<Vec<_>>(), sizes);
 }
 
 #[tokio::test]

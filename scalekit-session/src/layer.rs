@@ -88,12 +88,13 @@ async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
 fn send(cookie: HeaderValue, response: &mut Response) {
     let headers = response.headers_mut();
     headers.append(header::SET_COOKIE, cookie);
-    let shared =
-        headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok()).is_none_or(|value| {
-            let value = value.to_ascii_lowercase();
-            value.contains("public") || value.contains("s-maxage")
+    // A cookie does not keep a shared cache from storing a response: only these two words do.
+    let own =
+        headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+            let mut words = value.split(',').map(str::trim);
+            words.any(|word| word.eq_ignore_ascii_case("private") || word.eq_ignore_ascii_case("no-store"))
         });
-    if shared {
+    if !own {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
 }
@@ -110,6 +111,30 @@ fn refuse(error: &Error) -> Response {
             let wait = error.retry_after().unwrap_or(std::time::Duration::from_secs(1));
             let unknown = Error::new(ErrorKind::OutcomeUnknown, "the session's commit failed");
             Problem::from(&unknown.with_retry_after(wait)).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_with_a_cookie_is_never_for_shared_caches() {
+        for (said, sent) in [
+            (&[][..], "private, no-cache"),
+            (&["max-age=60"], "private, no-cache"),
+            (&["no-cache"], "private, no-cache"),
+            (&["public, max-age=60"], "private, no-cache"),
+            (&["max-age=60, Private"], "max-age=60, Private"),
+            (&["max-age=60", "no-store"], "max-age=60"),
+        ] {
+            let mut response = Response::default();
+            for value in said {
+                response.headers_mut().append(header::CACHE_CONTROL, HeaderValue::from_static(value));
+            }
+            send(HeaderValue::from_static("id=x"), &mut response);
+            assert_eq!(response.headers()[header::CACHE_CONTROL], sent, "{said:?}");
         }
     }
 }

@@ -67,7 +67,7 @@
 //! | Redis is down or slow, the route reads its session | 503, `Retry-After`, within the request's budget (200 ms) |
 //! | Redis is down or slow, the route does not use its session | nothing |
 //! | the commit is not answered | 503, `Retry-After`, type `outcome-unknown`; the cookie stays |
-//! | an `update` was overtaken 24 times | 409, `Retry-After` |
+//! | an `update` was overtaken 32 times | 409, `Retry-After` |
 //! | the session ended meanwhile | the handler's answer; the write is dropped and counted in [`Metrics::gone`] |
 //! | the session would pass its limits | 413; nothing was committed |
 //!

@@ -59,7 +59,7 @@ impl Pending {
     }
 
     pub(crate) fn add(&mut self, field: &str, by: i64, floor: bool) -> Result<()> {
-        if by.abs() > MAX_STEP {
+        if by.unsigned_abs() > MAX_STEP.unsigned_abs() {
             return Err(Error::new(ErrorKind::Invalid, "a step is at most 10^12"));
         }
         let wish = match self.0.get(field) {

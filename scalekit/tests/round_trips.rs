@@ -92,7 +92,7 @@ impl Counted {
         let signed_in = Router::new().route("/cart", get(show)).route("/cart/items", post(add));
         let keyed = Router::new().route("/checkout", post(place)).with_state(Shop(pooler));
         let stack = Stack::new().sessions(&sessions).idempotency(&keys);
-        let app = stack.public(public).signed_in(signed_in).keyed(keyed).into_router();
+        let app = stack.public(public).signed_in(signed_in).keyed(keyed).into_router().unwrap();
         let mut counted = Self { app, postgres, redis, pool, cookie: String::new(), _server: server };
         counted.cookie = counted.sign_in().await;
         // Connections, scripts and statements are warm from here on.

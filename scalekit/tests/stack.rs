@@ -72,10 +72,10 @@ async fn parts_in_any_order_make_the_same_stack() {
     ];
     let [public, signed_in, keyed] = routes.clone();
     let forwards = Stack::new().slo(&slo).principal(asked.clone()).idempotency(&keys);
-    let forwards = forwards.public(public).signed_in(signed_in).keyed(keyed).into_router();
+    let forwards = forwards.public(public).signed_in(signed_in).keyed(keyed).into_router().unwrap();
     let [public, signed_in, keyed] = routes;
     let backwards = Stack::new().keyed(keyed).signed_in(signed_in).public(public);
-    let backwards = backwards.idempotency(&keys).principal(asked.clone()).slo(&slo).into_router();
+    let backwards = backwards.idempotency(&keys).principal(asked.clone()).slo(&slo).into_router().unwrap();
     for app in [forwards, backwards] {
         let before = asked.0.load(Ordering::SeqCst);
         assert_eq!(status(&app, request("GET", "/", None)).await, 200);
@@ -93,12 +93,21 @@ async fn parts_in_any_order_make_the_same_stack() {
 
 #[tokio::test]
 async fn a_stack_without_layers_is_its_routes() {
-    let app = Stack::new().public(Router::new().route("/", get(|| async {}))).into_router();
+    let app = Stack::new().public(Router::new().route("/", get(|| async {}))).into_router().unwrap();
     assert_eq!(
         (status(&app, request("GET", "/", None)).await, status(&app, request("GET", "/me", None)).await),
         (200, 404)
     );
-    assert_eq!(status(&Stack::new().into_router(), request("GET", "/", None)).await, 404);
+    assert_eq!(status(&Stack::new().into_router().unwrap(), request("GET", "/", None)).await, 404);
+}
+
+#[tokio::test]
+async fn routes_without_the_layer_they_need_are_refused() {
+    let route = || Router::new().route("/orders", post(|| async {}));
+    let open = Stack::new().signed_in(route()).into_router().unwrap_err();
+    assert_eq!(open.to_string(), "routes that need a principal need `Stack::principal` or `Stack::sessions`");
+    let unkeyed = Stack::new().principal(Named::default()).keyed(route()).into_router().unwrap_err();
+    assert_eq!(unkeyed.to_string(), "keyed routes need `Stack::idempotency`");
 }
 
 #[tokio::test]

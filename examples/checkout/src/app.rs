@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware::map_response,
+    middleware::{from_fn_with_state, map_response},
     routing::{get, post},
 };
 use scalekit::{
@@ -25,6 +25,7 @@ use crate::{
     sessions::SessionStore,
     shared::Shared,
     tables::Source,
+    tenants::{self, Noted, Tenants},
     watch::Watch,
 };
 
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox,
     pub(crate) slo: Slo,
     pub(crate) watch: Arc<Watch>,
+    pub(crate) tenants: Arc<Tenants>,
 }
 
 /// Puts a pod together on the current runtime.
@@ -68,9 +70,19 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
         .build()?;
     let sessions = SessionStore::open(&shared)?;
     let outbox = shared.outbox.clone();
-    let pod = Arc::new(Inner { number, shared, sessions, topology, source, outbox, slo, watch });
+    let pod = Arc::new(Inner {
+        number,
+        shared,
+        sessions,
+        topology,
+        source,
+        outbox,
+        slo,
+        watch,
+        tenants: Arc::default(),
+    });
     pod.shared.registry.enter(&pod);
-    let router = router(&pod, &idempotency);
+    let router = router(&pod, &idempotency)?;
     let settle = Box::pin(async move {
         if !idempotency.drain(SETTLE_WITHIN).await {
             tracing::warn!(pod = number, "an execution did not end in time");
@@ -81,22 +93,26 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
 
 /// The stack. From the outside in, and why in this order:
 ///
+/// 0. tenants: whose requests are slow, also those that the layers below refuse.
 /// 1. problems: whatever axum itself refuses in plain text leaves as a problem.
 /// 2. SLO: it sees every answer, also the refusals of the layers below.
 /// 3. sessions: they commit after everything below has answered, and cost nothing where a handler asks for none.
 /// 4. principal: it refuses the anonymous before a body is read.
 /// 5. idempotency: it opens the transaction on the shard of the principal's tenant.
-fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Router {
-    Stack::new()
+fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Result<Router> {
+    let routes = Stack::new()
         .slo(&pod.slo)
         .sessions(&pod.sessions.sessions)
+        .principal(Noted(pod.sessions.sessions.principal()))
         .idempotency(idempotency)
         .public(for_everybody(pod).fallback(problems::not_found))
         .signed_in(for_the_signed_in(pod))
         .keyed(with_a_key(pod))
-        .into_router()
+        .into_router()?;
+    Ok(routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(map_response(problems::as_problem))
+        .layer(from_fn_with_state(Arc::clone(&pod.tenants), tenants::measure)))
 }
 
 fn for_everybody(pod: &Pod) -> Router {

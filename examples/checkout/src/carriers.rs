@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use scalekit::{
     Result, Worker, Workers,
+    db::{ClaimSweeper, TxSource},
     outbox::{Consumer, Inbox, MemorySink, RedisSink, RedisStreams, Relay, Sink},
     redis::{Redis, RedisConfig},
     shard::Topology,
@@ -19,11 +20,12 @@ const BATCH_WITHIN: Duration = Duration::from_secs(1);
 const NAMESPACE: &str = "checkout";
 const GROUP: &str = "payments";
 
-/// The relays and the consumer of one pod.
+/// The relays, the consumer and the sweeper of one pod.
 pub(crate) struct Carriers {
     pub(crate) relays: Vec<Arc<Relay<Db>>>,
     pub(crate) streams: Option<RedisStreams>,
     consumer: Consumer,
+    sweeper: ClaimSweeper<Db>,
 }
 
 impl Carriers {
@@ -55,7 +57,8 @@ impl Carriers {
             Ok(Arc::new(relay.with_outbox(&shared.outbox)))
         };
         let relays = topology.databases().map(relay).collect::<Result<_>>()?;
-        Ok(Self { relays, streams, consumer })
+        let databases = topology.databases().map(|shard| Arc::new(shard.clone()) as Arc<dyn TxSource<Db>>);
+        Ok(Self { relays, streams, consumer, sweeper: ClaimSweeper::new(databases) })
     }
 
     /// Runs them.
@@ -64,5 +67,6 @@ impl Carriers {
             workers.spawn(relay as Arc<dyn Worker>);
         }
         workers.spawn(Arc::new(self.consumer));
+        workers.spawn(Arc::new(self.sweeper));
     }
 }

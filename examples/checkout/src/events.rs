@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     db::Db,
-    failpoints, orders,
+    failpoints,
+    orders::{self, in_time},
     payments::{Charge, Charged, Payments},
 };
 
@@ -99,8 +100,8 @@ impl Handler for Cashier {
         }
         let placed: OrderPlaced = event.json()?;
         match self.charge(&placed).await? {
-            Ok(Charged::Paid) => self.settle(event, placed.order_id, "paid").await,
-            Ok(Charged::Declined) => self.settle(event, placed.order_id, "declined").await,
+            Ok(Charged::Paid) => in_time(self.settle(event, placed.order_id, "paid")).await,
+            Ok(Charged::Declined) => in_time(self.settle(event, placed.order_id, "declined")).await,
             Ok(Charged::Refused(status)) => {
                 Ok(park(&format!("the payment provider refused the charge with {}", status.as_u16()), false))
             }

@@ -12,6 +12,9 @@ use crate::{
     watch::{Seen, Tallies},
 };
 
+/// How many tenants of each pod the page names.
+const TOP: usize = 10;
+
 /// Everything of all pods.
 pub(crate) fn metrics(pod: &Pod) -> Result<String> {
     let slos = pod.shared.registry.slos();
@@ -48,7 +51,7 @@ pub(crate) fn tables(pod: &Pod) -> Value {
     let databases = pod.watch.databases();
     json!({
         "routes": routes(pod),
-        "tenants": table(&["tenant", "requests", "p99"], Vec::new()),
+        "tenants": tenants(pod),
         "shards": shards(pod, &databases),
         "outbox": outbox(&databases),
         "parked": parked(pod),
@@ -91,6 +94,16 @@ fn routes(pod: &Pod) -> Value {
         "burn rate, 5 min",
     ];
     table(&columns, rows)
+}
+
+fn tenants(pod: &Pod) -> Value {
+    let mut rows = Vec::new();
+    for pod in pod.shared.registry.pods() {
+        for row in pod.tenants.top(TOP) {
+            rows.push(json!([pod.number, row.tenant, row.requests, row.failed, row.p99]));
+        }
+    }
+    table(&["pod", "tenant", "requests", "failed", "p99 s at most"], rows)
 }
 
 /// The share of the error budget that is left since the pod has started; below 0 it is overspent.

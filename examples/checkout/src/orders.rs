@@ -1,5 +1,7 @@
 //! Orders, as rows: every statement of the shop, on whichever database this build runs.
 
+use std::time::Duration;
+
 use scalekit::{Error, ErrorKind, OperationId, Principal, Result, db::Tx};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
@@ -10,6 +12,8 @@ use crate::{
     db::{Db, sql},
 };
 
+/// How long a read, or the mark of a payment, may take.
+const WITHIN: Duration = Duration::from_secs(5);
 /// How many orders a list shows.
 const LISTED: i64 = 100;
 
@@ -56,6 +60,13 @@ struct ItemRow {
     sku: &'static str,
     quantity: i64,
     price_cents: i64,
+}
+
+/// Bounds what no claim bounds: a database that hangs must not keep its connections from the others. Given up, the
+/// transaction is dropped, and a connection that does not answer is closed.
+pub(crate) async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::new(ErrorKind::Unavailable, "the database did not answer in time");
+    tokio::time::timeout(WITHIN, work).await.map_err(late)?
 }
 
 /// Places an order: one round trip for the order, one for its lines.

@@ -30,6 +30,7 @@ mod sessions;
 mod settings;
 mod shared;
 mod tables;
+mod tenants;
 mod watch;
 
 fn main() -> std::process::ExitCode {

@@ -20,9 +20,11 @@ impl From<SqlxError> for Error {
 fn judge(error: &SqlxError) -> (ErrorKind, &'static str) {
     match error {
         SqlxError::Database(answer) => judge_answer(answer.as_ref()),
-        SqlxError::Io(_) | SqlxError::PoolClosed | SqlxError::WorkerCrashed | SqlxError::BeginFailed => {
-            (ErrorKind::Unavailable, "the connection to the database was lost")
-        }
+        SqlxError::Io(_)
+        | SqlxError::Protocol(_)
+        | SqlxError::PoolClosed
+        | SqlxError::WorkerCrashed
+        | SqlxError::BeginFailed => (ErrorKind::Unavailable, "the connection to the database was lost"),
         SqlxError::PoolTimedOut => (ErrorKind::Unavailable, "no database connection became free in time"),
         SqlxError::Configuration(_) | SqlxError::Tls(_) => {
             (ErrorKind::Config, "the database cannot be connected to as configured")
@@ -41,6 +43,7 @@ fn judge_answer(answer: &dyn DatabaseError) -> (ErrorKind, &'static str) {
         "55P03" => (ErrorKind::Conflict, "a lock was not had in time"),
         "57014" => (ErrorKind::Unavailable, "the statement ran into its time-out"),
         "25P02" => (ErrorKind::Aborted, "an earlier statement of the transaction had failed"),
+        "22021" => (ErrorKind::Invalid, "a text holds a character that the database cannot store"),
         "25P03" => (ErrorKind::Unavailable, "the transaction sat idle for too long"),
         _ if is_gone(answer) => (ErrorKind::Unavailable, "the database is shutting down, starting or full"),
         // SQLite's primary codes BUSY and LOCKED, also in their extended forms.
@@ -59,7 +62,7 @@ pub(crate) fn is_gone(answer: &dyn DatabaseError) -> bool {
     answer.code().is_some_and(|code| {
         code.starts_with("08")
             || code.starts_with("53")
-            || matches!(code.as_ref(), "57P01" | "57P02" | "57P03" | "57P05")
+            || matches!(code.as_ref(), "25006" | "57P01" | "57P02" | "57P03" | "57P05")
     })
 }
 

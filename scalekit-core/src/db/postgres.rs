@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::{Either, PgConnection, Postgres, Row, pool::PoolConnection, postgres::PgRow, raw_sql};
+use sqlx::{
+    Either, PgConnection, Postgres, Row,
+    error::DatabaseError,
+    pool::PoolConnection,
+    postgres::{PgDatabaseError, PgRow, PgSeverity},
+    raw_sql,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -47,13 +53,14 @@ impl DbConnection for PgConnection {
                     flushes = row.try_get::<&str, _>(0).is_ok_and(|setting| setting != "off");
                 }
                 Ok(Some(Either::Right(row))) => {
-                    position = row.try_get::<&str, _>(usize::from(!flushes)).ok().map(str::parse);
+                    position = row.try_get::<&str, _>(usize::from(!flushes)).ok().map(str::parse::<Position>);
                 }
                 Ok(None) => break,
                 Err(error) => return Err(commit_failed(error, completed)),
             }
         }
-        position.unwrap_or_else(|| Err(unknown("the COMMIT returned no position")))
+        // It is committed by now: a position that is missing or unreadable must not look like bad input.
+        position.and_then(Result::ok).ok_or_else(|| unknown("the COMMIT returned no position"))
     }
 
     async fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
@@ -116,9 +123,15 @@ fn commit_failed(error: sqlx::Error, completed: usize) -> Error {
     match &error {
         // Answers come in order: the transaction had failed before the COMMIT was reached.
         sqlx::Error::Database(_) if completed == 0 => error.into(),
-        sqlx::Error::Database(answer) if completed == 1 && !is_gone(answer.as_ref()) => error.into(),
+        // A refused COMMIT is an ERROR. FATAL or PANIC may come after its record was written.
+        sqlx::Error::Database(answer) if completed == 1 && is_refusal(answer.as_ref()) => error.into(),
         _ => unknown("the connection was lost during COMMIT").with_source(error),
     }
+}
+
+fn is_refusal(answer: &dyn DatabaseError) -> bool {
+    let severity = answer.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+    severity == Some(PgSeverity::Error) && !is_gone(answer)
 }
 
 fn unknown(message: &'static str) -> Error {

@@ -37,7 +37,7 @@ pub trait TxSource<D: Db = Postgres>: Send + Sync + 'static {
 
 /// Transactions from one Postgres pool.
 ///
-/// Waits at most 500 ms for a connection. A server that refuses connections, is starting or shutting down
+/// Waits at most 500 ms for a connection, and as long again for its BEGIN. A server that refuses connections, is starting or shutting down
 /// counts as down: requests then fail at once, and one per 100 ms tries again. A pool made with
 /// `test_before_acquire(false)` saves a round trip per transaction: broken connections are recognised here by their BEGIN.
 ///
@@ -102,7 +102,8 @@ impl PoolSource {
         }
         for _ in 0..BROKEN {
             let conn = self.acquire(deadline).await?;
-            match timeout_at(deadline, Tx::begin(conn, None, self.pooler)).await {
+            // A bound of its own: whoever queued long for its connection must not take it for a silent server.
+            match timeout(self.within, Tx::begin(conn, None, self.pooler)).await {
                 Ok(Ok(tx)) => {
                     self.gate.succeeded();
                     return Ok(tx);

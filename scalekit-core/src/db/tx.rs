@@ -91,7 +91,10 @@ impl<D: Db> Tx<D> {
     /// [`ErrorKind::Conflict`] after a serialization failure: nothing is committed.
     /// [`ErrorKind::OutcomeUnknown`] if the server went away or did not answer within five seconds: it may be
     /// committed, and only a lookup (or a retry under the same idempotency key) can tell.
+    ///
+    /// [`ErrorKind::Misuse`] for one that a layer lent to a handler: the layer stores the answer with it and commits.
     pub async fn commit(mut self) -> Result<Position> {
+        self.check_own()?;
         let mut open = self.open.take().ok_or_else(ended)?;
         let conn = open.conn.as_mut().ok_or_else(ended)?;
         let outcome = match timeout(COMMIT_WITHIN, conn.commit_with_position()).await {
@@ -107,13 +110,32 @@ impl<D: Db> Tx<D> {
     /// Rolls back and waits for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the connection was lost, which rolls back as well.
+    /// [`ErrorKind::Unavailable`] if the connection was lost or did not answer within five seconds, which rolls back
+    /// as well. [`ErrorKind::Misuse`] for one that a layer lent to a handler: a response of 400 or above rolls it back.
     pub async fn rollback(mut self) -> Result<()> {
+        self.check_own()?;
         let mut open = self.open.take().ok_or_else(ended)?;
         let conn = open.conn.as_mut().ok_or_else(ended)?;
-        let ended = D::TransactionManager::rollback(conn).await;
-        open.sound = ended.is_ok();
-        Ok(ended?)
+        open.sound = false;
+        let Ok(rolled_back) = timeout(COMMIT_WITHIN, D::TransactionManager::rollback(conn)).await else {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the database did not answer the ROLLBACK in time",
+            ));
+        };
+        open.sound = rolled_back.is_ok();
+        Ok(rolled_back?)
+    }
+
+    /// Refuses to end a transaction that was lent: its writes would be committed without the answer.
+    fn check_own(&self) -> Result<()> {
+        match self.home {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                ErrorKind::Misuse,
+                "a handler must not end the `Tx` that its layer lent to it",
+            )),
+        }
     }
 
     /// Ends it by closing the connection: for a statement that was given up on and may still run.
@@ -188,7 +210,8 @@ impl<D: Db> Drop for Open<D> {
 
 /// Queues the rollback of whatever is open; the pool sends it with its release ping.
 pub(crate) fn queue_rollback<D: Db>(conn: &mut PoolConnection<D>) {
-    while D::TransactionManager::get_transaction_depth(conn) > 0 {
+    // Counted once: SQLite's depth falls when its thread gets there, and stays if the file's disk is full.
+    for _ in 0..D::TransactionManager::get_transaction_depth(conn) {
         D::TransactionManager::start_rollback(conn);
     }
 }

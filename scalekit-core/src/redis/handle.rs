@@ -205,7 +205,12 @@ impl Redis {
                 }
             }
             Verdict::NotReady => gate.refused(),
-            Verdict::Elsewhere | Verdict::Lost => links.drop_link(generation),
+            // A server that was demoted stays so for a while: it is asked again at the gate's pace.
+            Verdict::Elsewhere => {
+                links.drop_link(generation);
+                gate.refused();
+            }
+            Verdict::Lost => links.drop_link(generation),
         }
         Err(Failure::Answer(error))
     }

@@ -54,6 +54,12 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// What a handler made of an event.
+///
+/// ```
+/// use scalekit_outbox::Outcome;
+/// let wait = Outcome::Park { reason: "its key is not in the ring".into(), retry: true };
+/// assert_ne!(wait, Outcome::Done);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {

@@ -1,9 +1,11 @@
 //! The two databases, as far as the outbox needs to tell them apart.
 
+mod known;
 mod postgres;
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod window;
 
 use std::{future::Future, time::Duration};
 
@@ -13,6 +15,7 @@ use scalekit_core::{
 };
 
 use crate::{Event, Parked};
+pub(crate) use known::Known;
 pub(crate) use rows::{Ack, Aside, Batch, Held, Pending, Redriven, Row, Who};
 
 pub(crate) mod sealed {
@@ -49,7 +52,12 @@ pub trait OutboxConnection: DbConnection + sealed::Sealed {
 
     /// The next batch of each lane that is not busy.
     #[doc(hidden)]
-    fn read(&mut self, who: &Who, tick: i64) -> impl Future<Output = Result<Vec<Batch>>> + Send;
+    fn read(
+        &mut self,
+        who: &Who,
+        tick: i64,
+        known: &mut Known,
+    ) -> impl Future<Output = Result<Vec<Batch>>> + Send;
 
     /// Acknowledges; returns the lanes of which it did.
     #[doc(hidden)]

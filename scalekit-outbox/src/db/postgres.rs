@@ -7,10 +7,8 @@ use sqlx::{PgConnection, Postgres, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    Ack, Aside, BATCH_BYTES, BATCH_EVENTS, Batch, COUNTED, Held, OutboxConnection, OutboxDb, Pending,
-    Redriven, Row, SWEPT, Who, headers_text,
-    rows::{self, Columns},
-    sealed::Sealed,
+    Ack, Aside, Batch, COUNTED, Held, Known, OutboxConnection, OutboxDb, Pending, Redriven, SWEPT, Who,
+    headers_text, rows, sealed::Sealed, window,
 };
 use crate::{Event, Parked, lane_of, sql::postgres as sql};
 
@@ -74,37 +72,20 @@ impl OutboxConnection for PgConnection {
         Ok(sqlx::query_scalar(sql::TICK).persistent(keep).fetch_optional(self).await?)
     }
 
-    async fn read(&mut self, who: &Who, tick: i64) -> Result<Vec<Batch>> {
-        let relay = who.relay.to_string();
+    async fn read(&mut self, who: &Who, tick: i64, known: &mut Known) -> Result<Vec<Batch>> {
         let keep = who.pooler.keeps_statements();
-        let due = sqlx::query(sql::DUE)
-            .bind(&relay)
-            .bind(busy(who))
-            .bind(BATCH_EVENTS)
-            .bind(tick)
-            .persistent(keep)
-            .fetch_all(&mut *self)
-            .await?;
-        let mut batches = gather(due, true)?;
+        let mut batches = window::due(self, who, tick).await?;
         // Their lanes open no window now: what follows must have a later tick than the parked events get.
         let mut busy = busy(who);
         busy.extend(batches.iter().map(|batch| i16::from(batch.lane)));
         sqlx::query(sql::OPEN)
-            .bind(&relay)
+            .bind(who.relay.to_string())
             .bind(&busy)
             .bind(tick)
             .persistent(keep)
             .execute(&mut *self)
             .await?;
-        let read = sqlx::query(sql::READ)
-            .bind(&relay)
-            .bind(&busy)
-            .bind(BATCH_EVENTS)
-            .bind(BATCH_BYTES)
-            .persistent(keep)
-            .fetch_all(self)
-            .await?;
-        batches.extend(gather(read, false)?);
+        batches.extend(window::next(self, who, &busy, known).await?);
         Ok(batches)
     }
 
@@ -216,57 +197,12 @@ impl OutboxConnection for PgConnection {
     }
 }
 
-fn column<'i, I, T>(items: &'i [I], part: impl Fn(&'i I) -> T) -> Vec<T> {
+pub(super) fn column<'i, I, T>(items: &'i [I], part: impl Fn(&'i I) -> T) -> Vec<T> {
     items.iter().map(part).collect()
 }
 
-fn busy(who: &Who) -> Vec<i16> {
+pub(super) fn busy(who: &Who) -> Vec<i16> {
     who.busy.iter().copied().map(i16::from).collect()
-}
-
-/// Puts the rows of each lane, which follow each other, into one batch.
-fn gather(found: Vec<PgRow>, parked: bool) -> Result<Vec<Batch>> {
-    let mut batches: Vec<Batch> = Vec::new();
-    for row in found {
-        let lane = rows::lane(row.try_get("lane")?)?;
-        if batches.last().is_none_or(|batch| batch.lane != lane) {
-            let epoch = row.try_get("epoch")?;
-            batches.push(Batch { lane, epoch, more: false, parked, rows: Vec::new() });
-        }
-        let Some(batch) = batches.last_mut() else { continue };
-        if let Some(found) = row.try_get::<Option<i64>, _>("found")? {
-            batch.rows.push(if parked { read_parked(&row)? } else { read(&row)? });
-            batch.more = !parked && found > batch.rows.len() as i64;
-        }
-    }
-    Ok(batches)
-}
-
-fn read(row: &PgRow) -> Result<Row> {
-    let (tick, seq) = (row.try_get("tick")?, row.try_get("seq")?);
-    let position = rows::position(row.try_get("cluster")?, tick, seq)?;
-    let (xid, behind) = (row.try_get("xid")?, row.try_get("behind")?);
-    Ok(Row { record: columns(row)?.into_record(position)?, place: (tick, seq), xid, behind })
-}
-
-fn read_parked(row: &PgRow) -> Result<Row> {
-    let position = rows::position(row.try_get("cluster")?, row.try_get("tick")?, row.try_get("found")?)?;
-    let place = (row.try_get("parked_tick")?, row.try_get("seq")?);
-    Ok(Row { record: columns(row)?.into_record(position)?, place, xid: String::new(), behind: false })
-}
-
-fn columns(row: &PgRow) -> Result<Columns> {
-    Ok(Columns {
-        id: row.try_get("id")?,
-        kind: row.try_get("type")?,
-        source: row.try_get("source")?,
-        key: row.try_get("key")?,
-        content_type: row.try_get("datacontenttype")?,
-        traceparent: row.try_get("traceparent")?,
-        headers: row.try_get("headers")?,
-        data: row.try_get("data")?,
-        time: row.try_get("time")?,
-    })
 }
 
 fn parked(row: &PgRow) -> Result<Parked> {

@@ -50,6 +50,8 @@ pub struct Batch {
     pub epoch: i64,
     /// Whether more of the same window follow.
     pub more: bool,
+    /// The seq up to which nothing of the window is left when these are acknowledged.
+    pub upto: i64,
     /// Whether these are parked events.
     pub parked: bool,
     /// The events in their order.

@@ -7,8 +7,8 @@ use sqlx::{Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
-    Ack, BATCH_BYTES, BATCH_EVENTS, Batch, COUNTED, Held, OutboxConnection, OutboxDb, Pending, Redriven, Row,
-    SWEPT, Who, headers_text,
+    Ack, BATCH_BYTES, BATCH_EVENTS, Batch, COUNTED, Held, Known, OutboxConnection, OutboxDb, Pending,
+    Redriven, Row, SWEPT, Who, headers_text,
     rows::{self, Columns},
     sealed::Sealed,
 };
@@ -60,7 +60,7 @@ impl OutboxConnection for SqliteConnection {
         Ok(Some(0))
     }
 
-    async fn read(&mut self, who: &Who, _: i64) -> Result<Vec<Batch>> {
+    async fn read(&mut self, who: &Who, _: i64, _: &mut Known) -> Result<Vec<Batch>> {
         let relay = who.relay.to_string();
         let mut batches = Vec::new();
         for lane in sqlx::query(sql::BUMP).bind(&relay).bind(busy(who)).fetch_all(&mut *self).await? {
@@ -175,7 +175,7 @@ fn busy(who: &Who) -> String {
 fn gather(lane: &SqliteRow, number: u8, found: &[SqliteRow], parked: bool) -> Result<Batch> {
     let tick: i64 = lane.try_get("tick")?;
     let mut batch =
-        Batch { lane: number, epoch: lane.try_get("epoch")?, more: false, parked, rows: Vec::new() };
+        Batch { lane: number, epoch: lane.try_get("epoch")?, more: false, upto: 0, parked, rows: Vec::new() };
     let mut bytes = 0;
     for (index, row) in (1..).zip(found) {
         if bytes >= BATCH_BYTES {
@@ -185,6 +185,7 @@ fn gather(lane: &SqliteRow, number: u8, found: &[SqliteRow], parked: bool) -> Re
         let columns = columns(row)?;
         bytes += columns.data.len() as i64;
         let position = rows::position(0, tick, if parked { index } else { seq })?;
+        batch.upto = seq;
         let behind = !parked && row.try_get("behind")?;
         let record = columns.into_record(position)?;
         batch.rows.push(Row { record, place: (0, seq), xid: String::new(), behind });

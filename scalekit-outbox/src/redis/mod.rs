@@ -5,6 +5,7 @@ mod entry;
 mod feed;
 mod lanes;
 mod parked;
+mod read;
 mod sink;
 mod streams;
 

@@ -137,8 +137,7 @@ pub(super) fn ack(batch: &Batch, poisoned: &[Poisoned]) -> Ack {
             aside.push(set_aside(row, None));
         }
     }
-    let seq = batch.rows.last().map_or(0, |row| row.place.1);
-    Ack { lane: batch.lane, epoch: batch.epoch, seq, closed: !batch.more, aside }
+    Ack { lane: batch.lane, epoch: batch.epoch, seq: batch.upto, closed: !batch.more, aside }
 }
 
 /// What became of a batch of parked events.

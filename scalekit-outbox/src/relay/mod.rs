@@ -181,6 +181,15 @@ impl<D: OutboxDb> fmt::Debug for Relay<D> {
 }
 
 /// An event that was set aside.
+///
+/// ```no_run
+/// # async fn f(relay: scalekit_outbox::Relay) -> scalekit_core::Result<()> {
+/// for parked in relay.parked(100).await? {
+///     println!("{} {}: {}, {} wait behind it", parked.kind, parked.id, parked.reason, parked.behind);
+///     relay.redrive(parked.id).await?;
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
     /// Its id.

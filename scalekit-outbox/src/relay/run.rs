@@ -36,6 +36,7 @@ pub(super) struct Run<'r, D: OutboxDb> {
     air: Arc<Air>,
     flights: JoinSet<Landing>,
     lanes: Vec<(u8, i64)>,
+    known: db::Known,
     busy: HashMap<u8, Flying>,
     resting: HashMap<u8, Instant>,
     landed: Vec<Landing>,
@@ -61,6 +62,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             air: Arc::new(Air::new(Arc::clone(&relay.sink), CancellationToken::new())),
             flights: JoinSet::new(),
             lanes: Vec::new(),
+            known: db::Known::default(),
             busy: HashMap::new(),
             resting: HashMap::new(),
             landed: Vec::new(),
@@ -179,7 +181,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             return Ok(());
         }
         let tick = self.relay.tick(&who).await?;
-        let batches = self.relay.read(&who, tick).await?;
+        let batches = self.relay.read(&who, tick, &mut self.known).await?;
         if !batches.is_empty() {
             self.hurry();
         }

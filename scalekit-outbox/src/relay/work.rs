@@ -48,10 +48,15 @@ impl<D: OutboxDb> Relay<D> {
     }
 
     /// The next batches; committed when this returns, so that their places in the log stand.
-    pub(super) async fn read(&self, who: &db::Who, tick: i64) -> Result<Vec<db::Batch>> {
+    pub(super) async fn read(
+        &self,
+        who: &db::Who,
+        tick: i64,
+        known: &mut db::Known,
+    ) -> Result<Vec<db::Batch>> {
         let mut tx = self.begin().await?;
         let who = at(who, &tx);
-        let done = timeout(BOUND, tx.read(&who, tick)).await;
+        let done = timeout(BOUND, tx.read(&who, tick, known)).await;
         end(tx, done).await
     }
 

@@ -39,7 +39,8 @@ for at = 6, #ARGV, 4 do
   if verb == 'c' then grows = grows + #ARGV[at + 3] - #(value or '') end
   if verb ~= 'r' and not value then grows = grows + #field + 20 end
 end
-if grows > 0 then
+-- What a transaction has committed is never refused for its size: nobody could make it good.
+if grows > 0 and operation == '' then
   local all, bytes = redis.call('HGETALL', key), grows
   for at = 1, #all do bytes = bytes + #all[at] end
   if bytes > tonumber(ARGV[5]) or #all / 2 + (#ARGV - 5) / 4 > tonumber(ARGV[4]) then

@@ -1,7 +1,9 @@
 //! The proxy's own task: listens, and obeys the handle.
 use std::{
+    io::ErrorKind,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -15,6 +17,9 @@ use super::{
     pump::carry,
 };
 use crate::os::Port;
+
+/// The longest that a forked process takes to execute its program, on a very busy machine.
+const FORK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -51,8 +56,7 @@ pub(super) async fn run(
                     connections.shutdown().await;
                 }
                 if mode != Mode::Cut && listener.is_none() {
-                    let bound = TcpListener::bind(port.addr()).await;
-                    listener = Some(bound.unwrap_or_else(|e| panic!("the proxy cannot listen: {e}")));
+                    listener = Some(listen(&port).await);
                 }
                 let _ = done.send(());
             }
@@ -60,6 +64,21 @@ pub(super) async fn run(
                 connections.spawn(serve(client, target, Arc::clone(&shared)));
             }
             Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Listens again. A server that another test starts just now is forked with a copy of the old listener, which
+/// keeps the port until the server's program is executed and closes it.
+async fn listen(port: &Port) -> TcpListener {
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind(port.addr()).await {
+            Ok(listener) => return listener,
+            Err(e) if e.kind() == ErrorKind::AddrInUse && start.elapsed() < FORK => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(e) => panic!("the proxy cannot listen: {e}"),
         }
     }
 }

@@ -10,7 +10,10 @@ mod slo;
 use std::fmt;
 
 use axum::Router;
-use scalekit_core::http::{Authenticate, principal_layer};
+use scalekit_core::{
+    Error, ErrorKind, Result,
+    http::{Authenticate, principal_layer},
+};
 
 /// Puts routes and layers together: give it the parts, each optional and in any order, and take the router.
 ///
@@ -35,7 +38,8 @@ use scalekit_core::http::{Authenticate, principal_layer};
 ///     .principal(Token)
 ///     .public(Router::new().route("/", get(|| async { "hello" })))
 ///     .signed_in(Router::new().route("/me", get(|me: Principal| async move { me.id().to_owned() })))
-///     .into_router();
+///     .into_router()?;
+/// # Ok::<(), scalekit::Error>(())
 /// ```
 #[derive(Default)]
 #[must_use]
@@ -43,6 +47,7 @@ pub struct Stack {
     slo: Option<Wrap>,
     session: Option<Wrap>,
     principal: Option<Wrap>,
+    session_principal: Option<Wrap>,
     idempotency: Option<Wrap>,
     public: Router,
     signed_in: Router,
@@ -58,7 +63,7 @@ impl Stack {
         Self::default()
     }
 
-    /// Names the principal of the routes that need one. Sessions bring their own.
+    /// Names the principal of the routes that need one; otherwise the session does, if there are sessions.
     pub fn principal(mut self, authenticate: impl Authenticate) -> Self {
         self.principal = Some(Box::new(move |routes| routes.route_layer(principal_layer(authenticate))));
         self
@@ -83,22 +88,34 @@ impl Stack {
     }
 
     /// The routes with their layers.
-    pub fn into_router(self) -> Router {
-        let keyed = wrap(self.keyed, self.idempotency);
-        let signed_in = wrap(self.signed_in.merge(keyed), self.principal);
-        let routes = wrap(self.public.merge(signed_in), self.session);
-        match self.slo {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for keyed routes without idempotency, or routes that need a principal without anything that
+    /// names one: they would stand open.
+    pub fn into_router(self) -> Result<Router> {
+        let keyed = guard(self.keyed, self.idempotency, "keyed routes need `Stack::idempotency`")?;
+        let signed_in = self.signed_in.merge(keyed);
+        let principal = self.principal.or(self.session_principal);
+        let missing = "routes that need a principal need `Stack::principal` or `Stack::sessions`";
+        let routes = self.public.merge(guard(signed_in, principal, missing)?);
+        let routes = match self.session {
+            Some(session) if routes.has_routes() => session(routes),
+            _ => routes,
+        };
+        Ok(match self.slo {
             // Around the fallback too: an unknown path is an answer that a user got.
             Some(slo) => slo(routes),
             None => routes,
-        }
+        })
     }
 }
 
-fn wrap(routes: Router, layer: Option<Wrap>) -> Router {
+/// Routes that must not stand without their layer.
+fn guard(routes: Router, layer: Option<Wrap>, missing: &'static str) -> Result<Router> {
     match layer {
-        Some(layer) if routes.has_routes() => layer(routes),
-        _ => routes,
+        _ if !routes.has_routes() => Ok(routes),
+        Some(layer) => Ok(layer(routes)),
+        None => Err(Error::new(ErrorKind::Config, missing)),
     }
 }
 

@@ -71,6 +71,9 @@ pub(crate) async fn sign_out_everywhere(session: Session) -> Result<StatusCode, 
 }
 
 fn check(name: &'static str, value: &str) -> Result<(), Problem> {
+    if value.contains(char::is_control) {
+        return Err(invalid(format!("{name} must not hold control characters")));
+    }
     if (1..=NAME_MAX).contains(&value.len()) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 /// How long a loaded machine is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a payment may take to be marked.
 const MARKED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -64,7 +64,7 @@ impl Browser {
 
     /// Sends what may be sent again, until no answer says that nothing was done and to come back: a loaded machine
     /// is no failure of the shop.
-    async fn patiently(&self, request: impl Fn() -> RequestBuilder) -> Option<Answer> {
+    pub(crate) async fn patiently(&self, request: impl Fn() -> RequestBuilder) -> Option<Answer> {
         let last = Instant::now() + PATIENCE;
         loop {
             let answer = self.try_send(request()).await?;
@@ -129,19 +129,8 @@ impl Browser {
         self.patiently(|| self.checkout_request(key, token)).await.expect("no answer")
     }
 
-    /// Asks for an order, and sees the shop die over it.
-    pub(crate) async fn checkout_crashes(&self, key: &str) {
-        let answer = self.patiently(|| self.checkout_request(key, "tok_visa")).await;
-        assert!(answer.is_none(), "{answer:?}");
-    }
-
     pub(crate) async fn cart(&self) -> Value {
         self.get("/cart").await.json()["items"].clone()
-    }
-
-    /// Waits until the cart holds this: what follows a commit may be a moment late.
-    pub(crate) async fn cart_becomes(&self, items: Value) {
-        wait_until(&format!("the cart is {items}"), PATIENCE, || async { self.cart().await == items }).await;
     }
 
     pub(crate) async fn orders(&self) -> Vec<Value> {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use scalekit_testkit::{Redis, RedisServer, at_once};
-use serde_json::json;
+use scalekit_testkit::{Redis, RedisServer, at_once, wait_until};
+use serde_json::{Value, json};
 
 use crate::{
+    browser::{Browser, PATIENCE},
     provider::Provider,
     shards::Shards,
     shop::{Shop, program},
@@ -13,6 +14,19 @@ use crate::{
 
 /// Key rings must agree over a restart, or nobody would be signed in.
 const RING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/ring.txt");
+
+impl Browser {
+    /// Asks for an order, and sees the shop die over it.
+    pub(crate) async fn checkout_crashes(&self, key: &str) {
+        let answer = self.patiently(|| self.checkout_request(key, "tok_visa")).await;
+        assert!(answer.is_none(), "{answer:?}");
+    }
+
+    /// Waits until the cart holds this: what follows a commit may be a moment late.
+    pub(crate) async fn cart_becomes(&self, items: Value) {
+        wait_until(&format!("the cart is {items}"), PATIENCE, || async { self.cart().await == items }).await;
+    }
+}
 
 const STEPS: [&str; 7] = [
     "before-claim",

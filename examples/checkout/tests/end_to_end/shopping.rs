@@ -33,6 +33,8 @@ async fn a_customer_orders_and_pays() {
     let orders = ada.orders().await;
     let listed: Vec<_> = orders.iter().map(|order| order["order_id"].as_str().unwrap()).collect();
     assert_eq!(listed, [&second, &order_id], "newest first");
+    let tenants = ada.get("/ops/data").await.json()["tenants"].to_string();
+    assert!(tenants.contains("\"acme\""), "{tenants}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 -- Moves lanes of a relay that have nothing to send up to the newest tick, so that older ticks can be deleted.
 -- $1 relay, text  $2 lanes that are busy, smallint[]
+-- A relay that is halted here must not keep its lanes beyond its lease: its session ends after two seconds.
+with bounds as materialized (select set_config('idle_in_transaction_session_timeout', '2000', true))
 update scalekit.lane as l
    set tick = c.id
-  from scalekit.tick p, (select id, snap from scalekit.tick order by id desc limit 1) c
+  from scalekit.tick p, (select id, snap from scalekit.tick order by id desc limit 1) c, bounds
  where p.id = l.tick and l.tick < c.id
    and l.owner = $1::uuid and l.next_tick is null and not l.lane = any ($2)
    and not exists (select from scalekit.event e

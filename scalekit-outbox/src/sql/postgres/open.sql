@@ -2,7 +2,8 @@
 -- acknowledged, whoever owns the lane then, so an event keeps its place in the log.
 -- $1 relay, text  $2 lanes that are busy, smallint[]  $3 tick, bigint
 with bounds as materialized (
-    select set_config('synchronous_commit', case current_setting('synchronous_commit')
+    select set_config('idle_in_transaction_session_timeout', '2000', true),
+           set_config('synchronous_commit', case current_setting('synchronous_commit')
                                                 when 'off' then 'on' when 'local' then 'on'
                                                 else current_setting('synchronous_commit') end, true)
 )
