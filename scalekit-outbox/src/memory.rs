@@ -149,3 +149,62 @@ impl fmt::Debug for MemorySink {
 fn stopped() -> SinkError {
     SinkError::Unavailable(Error::new(ErrorKind::Unavailable, "the consumer of the memory sink stopped"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::LogPosition;
+
+    fn batch() -> Vec<Record> {
+        let record = |number: u64| Record {
+            id: uuid::Uuid::now_v7(),
+            kind: "test".into(),
+            source: "s".into(),
+            key: "a".into(),
+            time: String::new(),
+            content_type: "application/json".into(),
+            traceparent: None,
+            headers: Default::default(),
+            data: number.to_string().into(),
+            position: LogPosition::new(0, 0, number),
+        };
+        (0..10).map(record).collect()
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_batch_does_not_go_to_another_consumer_than_its_beginning() {
+        let sink = Arc::new(MemorySink::new(2));
+        let send = || {
+            let sink = Arc::clone(&sink);
+            tokio::spawn(async move { sink.publish(&Lane::new("east", 0, 1), &batch()).await })
+        };
+        let sent = send();
+        let mut first = sink.exit().await;
+        let begun = [first.recv().await.unwrap(), first.recv().await.unwrap()];
+        drop(first);
+        let mut second = sink.exit().await;
+        let rest = tokio::time::timeout(Duration::from_millis(100), second.recv()).await;
+        assert!(rest.is_err(), "got {:?}", rest.unwrap().unwrap().event.data());
+        drop(begun);
+        assert!(matches!(sent.await.unwrap(), Err(SinkError::Unavailable(_))));
+        let again = send();
+        for expected in 0..10 {
+            let parcel = second.recv().await.unwrap();
+            assert_eq!(parcel.event.json::<u64>().unwrap(), expected);
+            parcel.verdict.send(Verdict::Done).unwrap();
+        }
+        assert!(again.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_its_sender_gave_up_is_not_handled() {
+        let sink = Arc::new(MemorySink::new(20));
+        let (lane, batch) = (Lane::new("east", 0, 1), batch());
+        let publish = sink.publish(&lane, &batch);
+        assert!(tokio::time::timeout(Duration::from_millis(20), publish).await.is_err());
+        let mut exit = sink.exit().await;
+        assert!(tokio::time::timeout(Duration::from_millis(50), exit.recv()).await.is_err());
+    }
+}
