@@ -3,12 +3,15 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use scalekit_core::{Error, ErrorKind};
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, mpsc, oneshot};
 
 use crate::{Delivered, Lane, Poisoned, Record, Sink, SinkError, consumer::Verdict};
 
@@ -24,6 +27,8 @@ use crate::{Delivered, Lane, Poisoned, Record, Sink, SinkError, consumer::Verdic
 pub struct MemorySink {
     entry: mpsc::Sender<Parcel>,
     exit: AsyncMutex<mpsc::Receiver<Parcel>>,
+    /// How many consumers have ended.
+    ended: AtomicU64,
     epochs: Mutex<HashMap<(String, u8), u64>>,
 }
 
@@ -31,18 +36,42 @@ pub struct MemorySink {
 pub(crate) struct Parcel {
     pub(crate) event: Delivered,
     pub(crate) verdict: oneshot::Sender<Verdict>,
+    batch: Arc<Shipment>,
+}
+
+/// What the parcels of one batch share: they are handled from the first on, by one consumer, or not at all.
+#[derive(Debug)]
+struct Shipment {
+    /// How many consumers had ended when it began.
+    ended: u64,
+    given_up: AtomicBool,
+}
+
+/// Gives a batch up when its sender goes away; all of it at one moment.
+struct Sender(Arc<Shipment>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.given_up.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The end of the queue that a consumer reads.
+pub(crate) struct Exit<'s> {
+    sink: &'s MemorySink,
+    queue: MutexGuard<'s, mpsc::Receiver<Parcel>>,
 }
 
 impl MemorySink {
     /// A queue of at most `capacity` events (at least one).
     pub fn new(capacity: usize) -> Self {
         let (entry, exit) = mpsc::channel(capacity.max(1));
-        Self { entry, exit: AsyncMutex::new(exit), epochs: Mutex::default() }
+        Self { entry, exit: AsyncMutex::new(exit), ended: AtomicU64::new(0), epochs: Mutex::default() }
     }
 
     /// The end that a consumer reads; one at a time.
-    pub(crate) fn exit(&self) -> &AsyncMutex<mpsc::Receiver<Parcel>> {
-        &self.exit
+    pub(crate) async fn exit(&self) -> Exit<'_> {
+        Exit { sink: self, queue: self.exit.lock().await }
     }
 
     /// Turns away an owner that lost the lane.
@@ -57,15 +86,46 @@ impl MemorySink {
     }
 }
 
+impl Exit<'_> {
+    /// The next event that is to be handled here.
+    pub(crate) async fn recv(&mut self) -> Option<Parcel> {
+        loop {
+            let parcel = self.queue.recv().await?;
+            // The first events of a batch that began before an earlier consumer ended may have gone with that one,
+            // and those of one that was given up come again: handling the rest would put it before them.
+            let ended = self.sink.ended.load(Ordering::SeqCst);
+            if parcel.batch.ended == ended && !parcel.batch.given_up.load(Ordering::SeqCst) {
+                return Some(parcel);
+            }
+        }
+    }
+}
+
+impl Drop for Exit<'_> {
+    fn drop(&mut self) {
+        self.sink.ended.fetch_add(1, Ordering::SeqCst);
+        // Their senders must not wait for a consumer that has gone.
+        while self.queue.try_recv().is_ok() {}
+    }
+}
+
 #[async_trait]
 impl Sink for MemorySink {
     async fn publish(&self, lane: &Lane, batch: &[Record]) -> Result<(), SinkError> {
+        let ended = self.ended.load(Ordering::SeqCst);
+        let shipment = Arc::new(Shipment { ended, given_up: AtomicBool::new(false) });
         let mut verdicts = Vec::with_capacity(batch.len());
+        // Declared after the verdicts, so that it is dropped before them.
+        let _sender = Sender(Arc::clone(&shipment));
         for record in batch {
             let place = self.entry.reserve().await.map_err(|_| stopped())?;
             self.admit(lane)?;
             let (verdict, heard) = oneshot::channel();
-            place.send(Parcel { event: Delivered::new(lane, record.clone()), verdict });
+            place.send(Parcel {
+                event: Delivered::new(lane, record.clone()),
+                verdict,
+                batch: Arc::clone(&shipment),
+            });
             verdicts.push(heard);
         }
         let mut poisoned = Vec::new();
@@ -88,4 +148,63 @@ impl fmt::Debug for MemorySink {
 
 fn stopped() -> SinkError {
     SinkError::Unavailable(Error::new(ErrorKind::Unavailable, "the consumer of the memory sink stopped"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::LogPosition;
+
+    fn batch() -> Vec<Record> {
+        let record = |number: u64| Record {
+            id: uuid::Uuid::now_v7(),
+            kind: "test".into(),
+            source: "s".into(),
+            key: "a".into(),
+            time: String::new(),
+            content_type: "application/json".into(),
+            traceparent: None,
+            headers: Default::default(),
+            data: number.to_string().into(),
+            position: LogPosition::new(0, 0, number),
+        };
+        (0..10).map(record).collect()
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_batch_does_not_go_to_another_consumer_than_its_beginning() {
+        let sink = Arc::new(MemorySink::new(2));
+        let send = || {
+            let sink = Arc::clone(&sink);
+            tokio::spawn(async move { sink.publish(&Lane::new("east", 0, 1), &batch()).await })
+        };
+        let sent = send();
+        let mut first = sink.exit().await;
+        let begun = [first.recv().await.unwrap(), first.recv().await.unwrap()];
+        drop(first);
+        let mut second = sink.exit().await;
+        let rest = tokio::time::timeout(Duration::from_millis(100), second.recv()).await;
+        assert!(rest.is_err(), "got {:?}", rest.unwrap().unwrap().event.data());
+        drop(begun);
+        assert!(matches!(sent.await.unwrap(), Err(SinkError::Unavailable(_))));
+        let again = send();
+        for expected in 0..10 {
+            let parcel = second.recv().await.unwrap();
+            assert_eq!(parcel.event.json::<u64>().unwrap(), expected);
+            parcel.verdict.send(Verdict::Done).unwrap();
+        }
+        assert!(again.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_its_sender_gave_up_is_not_handled() {
+        let sink = Arc::new(MemorySink::new(20));
+        let (lane, batch) = (Lane::new("east", 0, 1), batch());
+        let publish = sink.publish(&lane, &batch);
+        assert!(tokio::time::timeout(Duration::from_millis(20), publish).await.is_err());
+        let mut exit = sink.exit().await;
+        assert!(tokio::time::timeout(Duration::from_millis(50), exit.recv()).await.is_err());
+    }
 }

@@ -18,7 +18,7 @@ impl Feed for Arc<MemorySink> {
         // The queue is this process's own.
         dispatch.hold_until(None);
         let mut exit = tokio::select! {
-            exit = self.exit().lock() => exit,
+            exit = self.exit() => exit,
             () = cancel.cancelled() => return,
         };
         let mut tasks = JoinSet::new();
@@ -26,11 +26,7 @@ impl Feed for Arc<MemorySink> {
             tokio::select! {
                 Some(_) = tasks.join_next() => {}
                 parcel = exit.recv(), if tasks.len() < IN_WORK => {
-                    let Some(Parcel { event, verdict }) = parcel else { break };
-                    // Its sender has gone, and will send it again if it still owns the lane.
-                    if verdict.is_closed() {
-                        continue;
-                    }
+                    let Some(Parcel { event, verdict, .. }) = parcel else { break };
                     let delivery = dispatch.deliver(Arc::new(event));
                     tasks.spawn(async move {
                         let _sender_gone = verdict.send(delivery.await);
@@ -40,7 +36,5 @@ impl Feed for Arc<MemorySink> {
             }
         }
         while tasks.join_next().await.is_some() {}
-        // Their senders must not wait for a consumer that has gone.
-        while exit.try_recv().is_ok() {}
     }
 }
