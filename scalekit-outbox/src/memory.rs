@@ -1,17 +1,17 @@
 //! The sink inside the process: a bounded queue that confirms what the consumer has committed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use scalekit_core::{Error, ErrorKind};
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, mpsc, oneshot};
 
 use crate::{Delivered, Lane, Poisoned, Record, Sink, SinkError, consumer::Verdict};
 
@@ -34,17 +34,27 @@ pub struct MemorySink {
 
 /// An event in the queue, and where its sender waits to hear of it.
 pub(crate) struct Parcel {
-    pub(crate) event: Delivered,
-    pub(crate) verdict: oneshot::Sender<Verdict>,
+    pub(crate) event: Arc<Delivered>,
+    verdict: oneshot::Sender<Said>,
     batch: Arc<Shipment>,
 }
 
+/// What became of a parcel.
+enum Said {
+    Verdict(Verdict),
+    /// An earlier event of its batch and key is to be set aside: the relay does so with this one, too.
+    Behind,
+}
+
 /// What the parcels of one batch share: they are handled from the first on, by one consumer, or not at all.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shipment {
     /// How many consumers had ended when it began.
     ended: u64,
     given_up: AtomicBool,
+    /// Keys of which an event is to be set aside. They stay so for the whole batch: only when the relay has written
+    /// that down does it send later events of them.
+    aside: Mutex<HashSet<String>>,
 }
 
 /// Gives a batch up when its sender goes away; all of it at one moment.
@@ -56,10 +66,35 @@ impl Drop for Sender {
     }
 }
 
+impl Parcel {
+    /// Whether the handler is to have it: its sender still waits, and no earlier one of its key was set aside.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.batch.given_up.load(Ordering::SeqCst) && !self.batch.aside().contains(self.event.key())
+    }
+
+    pub(crate) fn tell(self, verdict: Verdict) {
+        if matches!(verdict, Verdict::Parked { .. }) {
+            self.batch.aside().insert(self.event.key().to_owned());
+        }
+        let _sender_gone = self.verdict.send(Said::Verdict(verdict));
+    }
+
+    /// Leaves it unhandled, as it is not wanted.
+    pub(crate) fn pass_over(self) {
+        let _sender_gone = self.verdict.send(Said::Behind);
+    }
+}
+
+impl Shipment {
+    fn aside(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The end of the queue that a consumer reads.
 pub(crate) struct Exit<'s> {
     sink: &'s MemorySink,
-    queue: MutexGuard<'s, mpsc::Receiver<Parcel>>,
+    queue: AsyncGuard<'s, mpsc::Receiver<Parcel>>,
 }
 
 impl MemorySink {
@@ -113,7 +148,7 @@ impl Drop for Exit<'_> {
 impl Sink for MemorySink {
     async fn publish(&self, lane: &Lane, batch: &[Record]) -> Result<(), SinkError> {
         let ended = self.ended.load(Ordering::SeqCst);
-        let shipment = Arc::new(Shipment { ended, given_up: AtomicBool::new(false) });
+        let shipment = Arc::new(Shipment { ended, ..Shipment::default() });
         let mut verdicts = Vec::with_capacity(batch.len());
         // Declared after the verdicts, so that it is dropped before them.
         let _sender = Sender(Arc::clone(&shipment));
@@ -122,7 +157,7 @@ impl Sink for MemorySink {
             self.admit(lane)?;
             let (verdict, heard) = oneshot::channel();
             place.send(Parcel {
-                event: Delivered::new(lane, record.clone()),
+                event: Arc::new(Delivered::new(lane, record.clone())),
                 verdict,
                 batch: Arc::clone(&shipment),
             });
@@ -131,9 +166,11 @@ impl Sink for MemorySink {
         let mut poisoned = Vec::new();
         for (index, heard) in verdicts.into_iter().enumerate() {
             match heard.await {
-                Ok(Verdict::Done | Verdict::Behind) => {}
-                Ok(Verdict::Parked { reason, retry }) => poisoned.push(Poisoned { index, reason, retry }),
-                Ok(Verdict::Stopped) | Err(_) => return Err(stopped()),
+                Ok(Said::Verdict(Verdict::Done) | Said::Behind) => {}
+                Ok(Said::Verdict(Verdict::Parked { reason, retry })) => {
+                    poisoned.push(Poisoned { index, reason, retry });
+                }
+                Ok(Said::Verdict(Verdict::Stopped)) | Err(_) => return Err(stopped()),
             }
         }
         if poisoned.is_empty() { Ok(()) } else { Err(SinkError::Poison(poisoned)) }
@@ -193,7 +230,7 @@ mod tests {
         for expected in 0..10 {
             let parcel = second.recv().await.unwrap();
             assert_eq!(parcel.event.json::<u64>().unwrap(), expected);
-            parcel.verdict.send(Verdict::Done).unwrap();
+            parcel.tell(Verdict::Done);
         }
         assert!(again.await.unwrap().is_ok());
     }

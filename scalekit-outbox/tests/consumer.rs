@@ -237,12 +237,8 @@ async fn a_handler_appends_in_the_transaction_of_its_claim<D: Kind>() {
     assert_eq!(answers.of("a"), (0..20).collect::<Vec<_>>(), "each is answered once and in order");
 }
 
-#[tokio::test]
-async fn the_memory_sink_refuses_an_owner_that_lost_its_lane() {
-    let sink = Arc::new(MemorySink::new(8));
-    let diary = Arc::new(Diary::default());
-    let _consumer = Mortal::run(Arc::new(Consumer::of_memory(sink.clone(), diary.clone())));
-    let record = |number: u64| Record {
+fn record(number: u64) -> Record {
+    Record {
         id: uuid::Uuid::now_v7(),
         kind: "test.numbered".into(),
         source: "s".into(),
@@ -253,7 +249,56 @@ async fn the_memory_sink_refuses_an_owner_that_lost_its_lane() {
         headers: Default::default(),
         data: number.to_string().into(),
         position: LogPosition::new(0, 0, number),
-    };
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_batch_passes_an_event_that_was_just_parked() {
+    // Each event arrives when the one before it has its verdict.
+    let sink = Arc::new(MemorySink::new(1));
+    let diary = Arc::new(Diary::default());
+    diary.on("a", 1, Act::Park { retry: false });
+    let _consumer = Mortal::run(Arc::new(Consumer::of_memory(sink.clone(), diary.clone())));
+    for round in 0..100 {
+        let batch: Vec<Record> = (0..5).map(record).collect();
+        let taken = sink.publish(&Lane::new("east", 0, 1), &batch).await;
+        let Err(SinkError::Poison(parked)) = taken else { panic!("{taken:?}") };
+        assert_eq!(parked.iter().map(|parked| parked.index).collect::<Vec<_>>(), [1]);
+        assert_eq!(diary.of("a"), vec![0; round + 1]);
+    }
+}
+
+/// Hangs at the first attempt of each event.
+#[derive(Default)]
+struct Hangs(Diary);
+
+#[async_trait]
+impl Handler for Hangs {
+    async fn handle(&self, event: &Delivered) -> scalekit_core::Result<Outcome> {
+        self.0.on("a", event.json()?, Act::Fail(1));
+        match self.0.handle(event).await {
+            Err(_) => std::future::pending().await,
+            done => done,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_hangs_is_dropped_and_the_event_comes_again() {
+    let sink = Arc::new(MemorySink::new(8));
+    let hangs = Arc::new(Hangs::default());
+    let consumer = Consumer::of_memory(sink.clone(), hangs.clone());
+    let _consumer = Mortal::run(Arc::new(consumer.with_handler_timeout(Duration::from_millis(50))));
+    sink.publish(&Lane::new("east", 0, 1), &[record(0), record(1)]).await.unwrap();
+    assert_eq!(hangs.0.of("a"), [0, 1]);
+    assert_eq!((hangs.0.tried("a", 0), hangs.0.tried("a", 1)), (2, 2));
+}
+
+#[tokio::test]
+async fn the_memory_sink_refuses_an_owner_that_lost_its_lane() {
+    let sink = Arc::new(MemorySink::new(8));
+    let diary = Arc::new(Diary::default());
+    let _consumer = Mortal::run(Arc::new(Consumer::of_memory(sink.clone(), diary.clone())));
     sink.publish(&Lane::new("east", 3, 5), &[record(0)]).await.unwrap();
     let late = sink.publish(&Lane::new("east", 3, 4), &[record(1)]).await;
     assert!(matches!(late, Err(SinkError::Fenced(_))), "{late:?}");

@@ -176,12 +176,13 @@ async fn what_a_dead_consumer_held_comes_again_in_order() {
     one.until("both keys wait", |one| one.tried("a", 3) >= 1 && one.tried("b", 3) >= 1).await;
     first.kill().await;
     let _second = consumer(&server, "pay", &two);
-    let whole = |key: &str| two.of(key).len() >= 97;
+    let whole = |key: &str| two.of(key).last() == Some(&99);
     wait_until("the other has them", LONG, async || whole("a") && whole("b")).await;
     for key in ["a", "b"] {
         let (before, after) = (one.of(key), two.of(key));
         assert_eq!(before, [0, 1, 2], "{key}");
-        assert!(after.ends_with(&(3..100).collect::<Vec<_>>()), "{key}: {after:?}");
+        // What the dead one had done but not acknowledged may come again.
+        assert!(after[0] <= 3 && after.iter().copied().eq(after[0]..100), "{key}: {after:?}");
     }
 }
 

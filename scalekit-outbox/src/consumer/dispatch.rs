@@ -1,19 +1,12 @@
-//! One event's way through the handler: its turn, its attempts, its verdict.
+//! One event's way through the handler: its attempts, its verdict.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use scalekit_core::{Error, ErrorKind, Result};
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Backoff, Delivered, Handler, Outcome,
-    keys::{Ended, Keys, Turn},
-};
+use super::{Backoff, Delivered, Handler, Lease, Outcome};
 
 /// The bounds of the pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -24,11 +17,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) enum Verdict {
     /// Dealt with.
     Done,
-    /// Set aside, and its key with it.
+    /// To be set aside, and its key with it.
     Parked { reason: String, retry: bool },
-    /// Not tried, since an earlier event of its key was set aside.
-    Behind,
-    /// Not known: the consumer is stopping.
+    /// Not known: the consumer is stopping, or the event may be another's by now.
     Stopped,
 }
 
@@ -36,69 +27,40 @@ pub(crate) enum Verdict {
 pub(crate) struct Dispatch {
     handler: Arc<dyn Handler>,
     permits: Semaphore,
-    keys: Arc<Keys>,
+    limit: Duration,
     cancel: CancellationToken,
-    held: Mutex<Option<Instant>>,
 }
 
 impl Dispatch {
-    pub(crate) fn new(handler: Arc<dyn Handler>, concurrency: usize, cancel: CancellationToken) -> Self {
-        Self {
-            handler,
-            permits: Semaphore::new(concurrency),
-            keys: Arc::default(),
-            cancel,
-            held: Mutex::default(),
-        }
+    pub(crate) fn new(
+        handler: Arc<dyn Handler>,
+        concurrency: usize,
+        limit: Duration,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self { handler, permits: Semaphore::new(concurrency), limit, cancel }
     }
 
-    /// Lets no attempt begin after this (`None` for no end), unless it is called again: the events may be another's.
-    pub(crate) fn hold_until(&self, held: Option<Instant>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
-    }
-
-    fn is_held(&self) -> bool {
-        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.is_none_or(|held| Instant::now() < held)
-    }
-
-    /// Queues the event behind earlier ones of its key at once; the future is to be spawned.
+    /// Handles the event until there is a verdict; no attempt begins after the end of the lease.
     pub(crate) fn deliver(
         self: &Arc<Self>,
         event: Arc<Delivered>,
+        lease: Lease,
     ) -> impl Future<Output = Verdict> + Send + use<> {
-        let turn = self.keys.enter(event.database(), event.key());
         let this = Arc::clone(self);
-        async move { this.attempt(turn, event).await }
+        async move { this.until_dealt_with(event, lease).await }
     }
 
-    async fn attempt(&self, mut turn: Turn, event: Arc<Delivered>) -> Verdict {
-        let before = tokio::select! {
-            before = turn.come() => before,
-            () = self.cancel.cancelled() => None,
-        };
-        let verdict = match before {
-            None => Verdict::Stopped,
-            Some(Ended::Parked) => Verdict::Behind,
-            Some(Ended::Done) => self.until_dealt_with(event).await,
-        };
-        match verdict {
-            Verdict::Done => turn.leave(Ended::Done),
-            Verdict::Parked { .. } | Verdict::Behind => turn.leave(Ended::Parked),
-            Verdict::Stopped => drop(turn),
-        }
-        verdict
-    }
-
-    async fn until_dealt_with(&self, event: Arc<Delivered>) -> Verdict {
+    async fn until_dealt_with(&self, event: Arc<Delivered>, lease: Lease) -> Verdict {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             // A pause holds no permit: events of other keys are handled meanwhile.
             let permit = tokio::select! {
-                permit = self.permits.acquire() => permit,
+                biased;
                 () = self.cancel.cancelled() => return Verdict::Stopped,
+                permit = self.permits.acquire() => permit,
             };
-            if !self.is_held() {
+            if lease.has_run_out() {
                 return Verdict::Stopped;
             }
             let outcome = self.handle(Arc::clone(&event)).await;
@@ -126,9 +88,14 @@ impl Dispatch {
         let handler = Arc::clone(&self.handler);
         let mut task = JoinSet::new();
         task.spawn(async move { handler.handle(&event).await });
-        match task.join_next().await {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) | None => Err(Error::new(ErrorKind::Internal, "the handler panicked")),
+        match timeout(self.limit, task.join_next()).await {
+            Ok(Some(Ok(outcome))) => outcome,
+            Ok(Some(Err(_)) | None) => Err(Error::new(ErrorKind::Internal, "the handler panicked")),
+            Err(_) => {
+                // It must have ended before the event is tried again.
+                task.shutdown().await;
+                Err(Error::new(ErrorKind::Unavailable, "the handler took too long and was dropped"))
+            }
         }
     }
 }

@@ -4,9 +4,10 @@ mod backoff;
 mod delivered;
 mod dispatch;
 mod keys;
+mod lease;
 mod memory;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use scalekit_core::{Result, Worker};
@@ -17,9 +18,13 @@ use crate::MemorySink;
 pub(crate) use backoff::Backoff;
 pub use delivered::Delivered;
 pub(crate) use dispatch::{Dispatch, Verdict};
+pub(crate) use keys::Keys;
+pub(crate) use lease::Lease;
 
 /// How many events are handled at once.
 const CONCURRENCY: usize = 16;
+/// How long one call of the handler may take.
+const HANDLER_LIMIT: Duration = Duration::from_secs(60);
 
 /// What an application does about an event.
 ///
@@ -93,6 +98,7 @@ pub struct Consumer {
     feed: Box<dyn Feed>,
     handler: Arc<dyn Handler>,
     concurrency: usize,
+    limit: Duration,
 }
 
 /// Where a consumer's events come from.
@@ -115,8 +121,16 @@ impl Consumer {
         self
     }
 
+    /// How long one call of the handler may take; 60 s unless said otherwise. One that takes longer is dropped
+    /// where it waits, and the event comes again as after a transient error.
+    #[must_use]
+    pub fn with_handler_timeout(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     pub(crate) fn of(feed: Box<dyn Feed>, handler: Arc<dyn Handler>) -> Self {
-        Self { feed, handler, concurrency: CONCURRENCY }
+        Self { feed, handler, concurrency: CONCURRENCY, limit: HANDLER_LIMIT }
     }
 }
 
@@ -127,7 +141,7 @@ impl Worker for Consumer {
     }
 
     async fn run(&self, cancel: CancellationToken) {
-        let dispatch = Dispatch::new(Arc::clone(&self.handler), self.concurrency, cancel.clone());
+        let dispatch = Dispatch::new(Arc::clone(&self.handler), self.concurrency, self.limit, cancel.clone());
         self.feed.run(Arc::new(dispatch), cancel).await;
     }
 }

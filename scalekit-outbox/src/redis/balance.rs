@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use scalekit_core::{Result, redis::Script};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
+    entry::EntryId,
     feed::{Feed, Reader},
-    lanes::{EntryId, Name, Owned},
+    lanes::{Name, Owned},
 };
+use crate::consumer::Lease;
 
 static MEMBER: Script = Script::new(include_str!("../lua/member.lua"));
 static HOLD: Script = Script::new(include_str!("../lua/hold.lua"));
@@ -17,97 +21,160 @@ static RELEASE: Script = Script::new(include_str!("../lua/release.lua"));
 /// How long the lanes of a consumer that died stay its own, and how often one that lives says so.
 const LEASE: Duration = Duration::from_secs(9);
 const BEAT: Duration = Duration::from_secs(2);
+/// How long after it was renewed a consumer relies on a lease: its clock may go slower than Redis's.
+const HELD: Duration = Duration::from_millis(7200);
+/// Most events that are looked for in the list of parked ones in one go.
+const ASKED: usize = 1000;
 /// How soon one asks again that has less than its share.
 const WANTING: Duration = Duration::from_millis(500);
 
 impl Reader<'_> {
-    /// Renews the lease, takes or gives lanes, and looks for events that were told to be tried again.
-    pub(super) async fn balance(&mut self) -> Result<()> {
+    /// Renews the leases, takes or gives lanes, and looks for events that were told to be tried again.
+    pub(super) async fn balance(&mut self) {
         let started = Instant::now();
-        let members = self.feed.member(true).await?.max(1);
+        let renewed = self.renew().await;
+        self.tell().await;
+        // Who does not know how many share the lanes keeps those it has.
+        let shared = match self.feed.member(true).await {
+            Ok(members) => self.share(members.max(1)).await,
+            Err(error) => Err(error),
+        };
+        let redriven = self.look_for_redrives().await;
+        match shared.and_then(|whole| redriven.map(|()| whole)) {
+            Ok(whole) if renewed => {
+                self.recovered();
+                self.beat = started + if whole { BEAT } else { WANTING };
+            }
+            Ok(_) => self.beat = started + WANTING,
+            Err(error) => {
+                self.warn(error);
+                self.beat = started + WANTING;
+            }
+        }
+    }
+
+    /// Renews the lease of each lane; whether that went well for all. Round trips: 1, for all at once.
+    pub(super) async fn renew(&mut self) -> bool {
+        let (started, feed) = (Instant::now(), self.feed);
+        self.beat = started + BEAT;
+        let renewals = self.lanes.iter_mut().map(|(name, lane)| async move {
+            let held = feed.hold(name, false).await;
+            if let Ok((1.., pending)) = held {
+                lane.lease.extend(started + HELD);
+                lane.succeed();
+                if pending > lane.open() {
+                    // A reply that held entries was lost.
+                    lane.history = Some(EntryId::ZERO);
+                }
+            }
+            (name.clone(), held)
+        });
+        let mut all = true;
+        for (name, held) in join_all(renewals).await {
+            match held {
+                Ok((0, _)) => self.lose(&name),
+                Ok(_) => {}
+                Err(error) => {
+                    all = false;
+                    self.failed(&name, error);
+                }
+            }
+        }
+        all
+    }
+
+    /// Takes or gives lanes until this consumer has its share of them; whether it has at least that.
+    async fn share(&mut self, members: u64) -> Result<bool> {
         let all: Vec<Name> = self.feed.streams.lanes().collect();
-        let fair = all.len().div_ceil(usize::try_from(members).unwrap_or(usize::MAX));
-        for name in self.lanes.keys().cloned().collect::<Vec<_>>() {
-            self.keep(&name).await?;
-        }
-        self.take(&all, fair).await?;
-        self.give(fair).await?;
-        self.held = started + LEASE.mul_f64(0.8);
-        self.dispatch.hold_until(Some(self.held));
-        let least = all.len() / usize::try_from(members).unwrap_or(usize::MAX);
-        self.beat = started + if self.lanes.len() < least { WANTING } else { BEAT };
-        self.look_for_redrives().await
+        let members = usize::try_from(members).unwrap_or(usize::MAX);
+        let (least, most) = (all.len() / members, all.len().div_ceil(members));
+        let taken = self.take(&all, most).await;
+        self.give(most).await?;
+        taken.map(|()| self.lanes.len() >= least)
     }
 
-    async fn keep(&mut self, name: &Name) -> Result<()> {
-        let (held, pending) = self.feed.hold(name, false).await?;
-        let Some(lane) = self.lanes.get_mut(name) else { return Ok(()) };
-        if held == 0 {
-            tracing::warn!(lane = name.1, database = %name.0, "a lane of the consumer is another's");
-            lane.abandon();
-            self.lanes.remove(name);
-        } else if pending > lane.open() {
-            // A reply that held entries was lost.
-            lane.history = Some(EntryId::ZERO);
-        }
-        Ok(())
-    }
-
-    async fn take(&mut self, all: &[Name], fair: usize) -> Result<()> {
-        if self.lanes.len() >= fair {
-            return Ok(());
-        }
+    async fn take(&mut self, all: &[Name], most: usize) -> Result<()> {
         // Each begins elsewhere, so that two do not ask for the same lanes in step.
         let start = self.feed.id.bytes().map(usize::from).sum::<usize>() * 7 % all.len().max(1);
-        for name in all.iter().cycle().skip(start).take(all.len()) {
-            if self.lanes.len() >= fair {
+        let mut others: Vec<&Name> = all.iter().cycle().skip(start).take(all.len()).collect();
+        others.retain(|name| !self.lanes.contains_key(*name));
+        let (mut others, mut outcome) = (others.into_iter(), Ok(()));
+        while self.lanes.len() < most {
+            let started = Instant::now();
+            let feed = self.feed;
+            let asked: Vec<&Name> = others.by_ref().take(most - self.lanes.len()).collect();
+            if asked.is_empty() {
                 break;
             }
-            if !self.lanes.contains_key(name) && self.feed.hold(name, true).await?.0 > 0 {
-                let streams = &self.feed.streams;
-                let lane = Owned::new(streams.stream(&name.0, name.1), streams.owner(&name.0, name.1));
-                self.lanes.insert(name.clone(), lane);
+            for (name, held) in
+                join_all(asked.into_iter().map(|name| async move { (name, feed.hold(name, true).await) }))
+                    .await
+            {
+                match held {
+                    Ok((0, _)) => {}
+                    Ok(_) => self.own(name, started),
+                    Err(error) => outcome = Err(error),
+                }
             }
         }
-        Ok(())
+        outcome
     }
 
-    async fn give(&mut self, fair: usize) -> Result<()> {
-        let surplus = self.lanes.len().saturating_sub(fair);
+    fn own(&mut self, name: &Name, since: Instant) {
+        self.terms += 1;
+        let streams = &self.feed.streams;
+        let (stream, owner) = (streams.stream(&name.0, name.1), streams.owner(&name.0, name.1));
+        let lane = Owned::new(stream, owner, self.terms, Lease::until(since + HELD));
+        self.lanes.insert(name.clone(), lane);
+    }
+
+    async fn give(&mut self, most: usize) -> Result<()> {
+        let surplus = self.lanes.len().saturating_sub(most);
         for (place, lane) in self.lanes.values_mut().rev().enumerate() {
             lane.leaving = place < surplus;
         }
         let gone: Vec<Name> = self
             .lanes
-            .iter()
-            .filter(|(_, lane)| lane.leaving && lane.at_rest() && lane.acks().is_empty())
-            .map(|(name, _)| name.clone())
+            .extract_if(.., |_, lane| lane.leaving && lane.is_at_rest())
+            .map(|(name, _)| name)
             .collect();
-        for name in gone {
-            self.lanes.remove(&name);
-            self.feed.release(&name).await?;
-        }
-        Ok(())
+        self.feed.release_all(gone).await
     }
 
     /// Lets go of all lanes.
     pub(super) async fn leave(&mut self) -> Result<()> {
-        for name in std::mem::take(&mut self.lanes).into_keys() {
-            self.feed.release(&name).await?;
-        }
-        self.feed.member(false).await.map(|_| ())
+        let all = std::mem::take(&mut self.lanes).into_keys().collect();
+        let released = self.feed.release_all(all).await;
+        self.feed.member(false).await.and(released)
     }
 
+    /// Says in the list of parked events what it does not say yet. Round trips: 1, or none.
+    pub(super) async fn tell(&mut self) {
+        if self.notes.is_empty() {
+            return;
+        }
+        match self.feed.streams.tell(&self.notes).await {
+            Ok(()) => self.notes.clear(),
+            Err(error) => self.warn(error),
+        }
+    }
+
+    /// Resumes keys whose first event somebody took off the list. Round trips: 1 per 1,000 of them.
     async fn look_for_redrives(&mut self) -> Result<()> {
-        for lane in self.lanes.values_mut() {
-            let stuck = lane.stuck();
-            if stuck.is_empty() {
-                continue;
-            }
-            let ids: Vec<_> = stuck.iter().map(|(_, id)| *id).collect();
+        if !self.notes.is_empty() {
+            // What is not on the list yet has not been taken off it.
+            return Ok(());
+        }
+        let stuck: Vec<(Name, String, Uuid)> = self
+            .lanes
+            .iter()
+            .flat_map(|(name, lane)| lane.stuck().into_iter().map(|(key, id)| (name.clone(), key, id)))
+            .collect();
+        for some in stuck.chunks(ASKED) {
+            let ids: Vec<Uuid> = some.iter().map(|(_, _, id)| *id).collect();
             let noted = self.feed.streams.noted(&ids).await?;
-            for ((key, _), noted) in stuck.iter().zip(noted) {
-                if !noted {
+            for ((name, key, _), _) in some.iter().zip(noted).filter(|(_, noted)| !noted) {
+                if let Some(lane) = self.lanes.get_mut(name) {
                     lane.redrive(key);
                 }
             }
@@ -128,6 +195,10 @@ impl Feed {
         let call = HOLD.key(streams.owner(database, *lane)).key(streams.stream(database, *lane));
         let call = call.arg(&self.id).arg(LEASE.as_millis() as u64).arg(&*streams.group);
         streams.redis.run(&call.arg(u8::from(take))).await
+    }
+
+    async fn release_all(&self, names: Vec<Name>) -> Result<()> {
+        join_all(names.iter().map(|name| self.release(name))).await.into_iter().collect()
     }
 
     async fn release(&self, (database, lane): &Name) -> Result<()> {

@@ -1,6 +1,6 @@
 //! An event as a stream entry: the CloudEvents attributes as fields, and `data`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use scalekit_core::{Error, ErrorKind, Result};
@@ -9,6 +9,25 @@ use crate::{LogPosition, Record};
 
 /// Bits of a stream id's first half that hold the tick; the rest is the cluster's epoch.
 const TICK_BITS: u32 = 48;
+
+/// A stream id, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct EntryId(u64, u64);
+
+impl EntryId {
+    pub(super) const ZERO: Self = Self(0, 0);
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (high, low) = text.split_once('-')?;
+        Some(Self(high.parse().ok()?, low.parse().ok()?))
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
 
 /// Field names and values of an event, in turn.
 pub(super) fn fields(record: &Record) -> Vec<Vec<u8>> {
@@ -31,7 +50,7 @@ pub(super) fn fields(record: &Record) -> Vec<Vec<u8>> {
 }
 
 /// The event of an entry.
-pub(super) fn record(place: &str, fields: Vec<Vec<u8>>) -> Result<Record> {
+pub(super) fn record(entry: EntryId, fields: Vec<Vec<u8>>) -> Result<Record> {
     let mut rest = BTreeMap::new();
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
@@ -57,20 +76,13 @@ pub(super) fn record(place: &str, fields: Vec<Vec<u8>>) -> Result<Record> {
             .filter_map(|(name, value)| Some((name, String::from_utf8(value).ok()?)))
             .collect(),
         data: Bytes::from(data),
-        position: position(place).ok_or_else(|| missing("a stream id"))?,
+        position: LogPosition::new((entry.0 >> TICK_BITS) as u16, entry.0 & ((1 << TICK_BITS) - 1), entry.1),
     })
 }
 
 /// The stream id of a place in the log.
-pub(super) fn place(position: LogPosition) -> String {
-    let high = (u64::from(position.cluster()) << TICK_BITS) | position.tick();
-    format!("{high}-{}", position.seq())
-}
-
-fn position(place: &str) -> Option<LogPosition> {
-    let (high, seq) = place.split_once('-')?;
-    let (high, seq): (u64, u64) = (high.parse().ok()?, seq.parse().ok()?);
-    Some(LogPosition::new((high >> TICK_BITS) as u16, high & ((1 << TICK_BITS) - 1), seq))
+pub(super) fn place(position: LogPosition) -> EntryId {
+    EntryId((u64::from(position.cluster()) << TICK_BITS) | position.tick(), position.seq())
 }
 
 fn text(fields: &mut BTreeMap<String, Vec<u8>>, name: &str) -> Result<String> {
@@ -100,13 +112,13 @@ mod tests {
             data: Bytes::from_static(&[0, 255, 10]),
             position: LogPosition::new(3, (1 << 48) - 1, u64::MAX),
         };
-        assert_eq!(record(&place(event.position), fields(&event)).unwrap(), event);
+        assert_eq!(record(place(event.position), fields(&event)).unwrap(), event);
     }
 
     #[test]
     fn an_entry_of_somebody_else_is_named_as_such() {
-        let error = record("1-1", vec![b"specversion".to_vec(), b"1.0".to_vec()]).unwrap_err();
+        let error = record(EntryId(1, 1), vec![b"specversion".to_vec(), b"1.0".to_vec()]).unwrap_err();
         assert_eq!(error.to_string(), "a stream entry is no event: it lacks id");
-        assert!(record("1-1", vec![vec![255], vec![]]).is_err());
+        assert!(record(EntryId(1, 1), vec![vec![255], vec![]]).is_err());
     }
 }

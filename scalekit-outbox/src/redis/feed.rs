@@ -1,11 +1,18 @@
 //! Feeding from Redis Streams: wait for entries, read them as the lane's owner, hand them on, acknowledge.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use redis::streams::StreamReadReply;
 use scalekit_core::{
-    Result,
+    Error, Result,
     redis::{Dedicated, cmd},
 };
 use tokio::{
@@ -17,7 +24,9 @@ use uuid::Uuid;
 
 use super::{
     RedisStreams,
-    lanes::{EntryId, Name, Owned, Tell},
+    entry::EntryId,
+    lanes::{Name, Owned, Tell, Turn},
+    parked::Note,
 };
 use crate::{
     Delivered,
@@ -29,8 +38,8 @@ const BLOCK: Duration = Duration::from_millis(1000);
 const ON_THE_WAY: Duration = Duration::from_millis(1000);
 /// How often a Cluster is asked, whose streams cannot be waited for together.
 const CLUSTER_POLL: Duration = Duration::from_millis(100);
-/// The pause after a failure of Redis.
-const FAILED_PAUSE: Duration = Duration::from_millis(250);
+/// Most events that the handler has or that are to be tried again soon; beyond it no lane is read.
+const IN_WORK: usize = 1024;
 
 /// The feed of one consumer.
 pub(super) struct Feed {
@@ -54,6 +63,7 @@ impl consumer::Feed for Feed {
 /// An event that has left the handler.
 pub(super) struct Ended {
     lane: Name,
+    term: u64,
     entry: EntryId,
     event: Arc<Delivered>,
     verdict: Verdict,
@@ -61,51 +71,46 @@ pub(super) struct Ended {
 
 type Waiting = Pin<Box<dyn Future<Output = (Dedicated, Result<Option<StreamReadReply>>)> + Send>>;
 
-/// One run of a feed.
+/// One run of a feed. A lane whose Redis does not answer keeps none of the others waiting.
 pub(super) struct Reader<'f> {
     pub(super) feed: &'f Feed,
-    pub(super) dispatch: Arc<Dispatch>,
     pub(super) lanes: BTreeMap<Name, Owned>,
     pub(super) beat: Instant,
-    pub(super) held: Instant,
-    pub(super) tasks: JoinSet<Ended>,
+    pub(super) terms: u64,
+    /// What the list of parked events does not say yet; `None` for what it must no longer say.
+    pub(super) notes: HashMap<Uuid, Option<Note>>,
+    dispatch: Arc<Dispatch>,
+    tasks: JoinSet<Ended>,
     waiting: Option<Waiting>,
     idle: Option<Dedicated>,
-    again: Instant,
     failing: bool,
 }
 
 impl<'f> Reader<'f> {
     fn new(feed: &'f Feed, dispatch: Arc<Dispatch>) -> Self {
-        let now = Instant::now();
         Self {
             feed,
-            dispatch,
             lanes: BTreeMap::new(),
-            beat: now,
-            held: now,
+            beat: Instant::now(),
+            terms: 0,
+            notes: HashMap::new(),
+            dispatch,
             tasks: JoinSet::new(),
             waiting: None,
             idle: Some(feed.streams.redis.dedicated()),
-            again: now,
             failing: false,
         }
     }
 
     async fn until(mut self, cancel: CancellationToken) {
         while !cancel.is_cancelled() {
-            let step = self.step().await;
-            self.judge(step);
+            self.step().await;
             self.wait_for_entries();
             let next = self.next();
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = sleep_until(next) => {}
-                Some(ended) = self.tasks.join_next() => {
-                    if let Ok(ended) = ended {
-                        self.ended(ended).await;
-                    }
-                }
+                Some(ended) = self.tasks.join_next() => self.ended(ended.ok()),
                 (reader, found) = async {
                     match &mut self.waiting {
                         Some(waiting) => waiting.await,
@@ -114,113 +119,134 @@ impl<'f> Reader<'f> {
                 } => {
                     self.waiting = None;
                     self.idle = Some(reader);
-                    let found = found.map(|found| self.woken(found));
-                    self.judge(found);
+                    self.woken(found);
                 }
             }
         }
         self.stop().await;
     }
 
-    async fn step(&mut self) -> Result<()> {
+    async fn step(&mut self) {
         while let Some(ended) = self.tasks.try_join_next() {
-            if let Ok(ended) = ended {
-                self.ended(ended).await;
-            }
+            self.ended(ended.ok());
         }
-        if self.held < Instant::now() && !self.lanes.is_empty() {
-            tracing::warn!("a consumer could not renew its lease in time: it lets go of its lanes");
-            std::mem::take(&mut self.lanes).values().for_each(Owned::abandon);
-        }
-        if self.again > Instant::now() {
-            return Ok(());
-        }
+        self.let_go();
         if self.beat <= Instant::now() {
-            self.balance().await?;
+            self.balance().await;
         }
-        self.acknowledge().await?;
-        self.retry_due();
-        self.read().await
+        self.serve().await;
     }
 
-    /// Notes whether Redis answers; after a failure it is left alone for a moment.
-    fn judge(&mut self, outcome: Result<()>) {
-        match outcome {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                if !self.failing {
-                    tracing::warn!(?error, "the consumer cannot read from redis now");
+    /// Does what the lanes have to do, all of them at once.
+    async fn serve(&mut self) {
+        let (feed, room) = (self.feed, self.has_room());
+        let at_work =
+            self.lanes.iter_mut().filter(|(_, lane)| lane.may_try()).map(|(name, lane)| async move {
+                lane.resume_due();
+                let mut turns = Vec::new();
+                let served = feed.serve(name, lane, room, &mut turns).await;
+                (name.clone(), turns, served)
+            });
+        for (name, turns, served) in join_all(at_work).await {
+            match served {
+                Ok(true) => {
+                    turns.into_iter().for_each(|turn| self.hand_over(&name, turn));
                 }
-                self.failing = true;
-                self.again = Instant::now() + FAILED_PAUSE;
-                // A reply that was lost may have held entries.
-                self.lanes.values_mut().for_each(|lane| lane.history = Some(EntryId::ZERO));
+                Ok(false) => self.lose(&name),
+                Err(error) => {
+                    turns.into_iter().for_each(|turn| self.hand_over(&name, turn));
+                    self.failed(&name, error);
+                }
             }
+        }
+    }
+
+    pub(super) fn lose(&mut self, name: &Name) {
+        if let Some(lane) = self.lanes.remove(name) {
+            tracing::warn!(lane = name.1, database = %name.0, "a lane of the consumer is another's");
+            lane.abandon();
+        }
+    }
+
+    pub(super) fn failed(&mut self, name: &Name, error: Error) {
+        if let Some(lane) = self.lanes.get_mut(name) {
+            lane.fail();
+        }
+        self.warn(error);
+    }
+
+    /// Says once that Redis does not answer.
+    pub(super) fn warn(&mut self, error: Error) {
+        if !self.failing {
+            tracing::warn!(?error, "the consumer cannot go on with all of its lanes now");
+        }
+        self.failing = true;
+    }
+
+    pub(super) fn recovered(&mut self) {
+        self.failing = false;
+    }
+
+    /// Lets go of lanes that may be another's by now.
+    fn let_go(&mut self) {
+        for (name, lane) in self.lanes.extract_if(.., |_, lane| lane.lease.has_run_out()) {
+            tracing::warn!(lane = name.1, database = %name.0, "a consumer could not renew the lease of a lane in time");
+            lane.abandon();
         }
     }
 
     fn next(&self) -> Instant {
-        let due = self.lanes.values().filter_map(Owned::next_due).min();
-        let mut next = due.map_or(self.beat, |due| due.min(self.beat));
-        if self.feed.streams.redis.is_cluster() {
-            next = next.min(Instant::now() + CLUSTER_POLL);
-        }
-        next.max(self.again)
+        let room = self.has_room();
+        let due = self.lanes.values().filter_map(|lane| lane.next_due(room)).min();
+        let next = due.map_or(self.beat, |due| due.min(self.beat));
+        if self.feed.streams.redis.is_cluster() { next.min(Instant::now() + CLUSTER_POLL) } else { next }
     }
 
-    pub(super) fn hand_over(&mut self, name: &Name, entry: EntryId, event: Arc<Delivered>) {
+    fn has_room(&self) -> bool {
+        self.tasks.len() < IN_WORK
+    }
+
+    fn hand_over(&mut self, name: &Name, Turn { entry, event }: Turn) {
         let Some(lane) = self.lanes.get_mut(name) else { return };
-        let (delivery, lane_name) = (self.dispatch.deliver(Arc::clone(&event)), name.clone());
+        let delivery = self.dispatch.deliver(Arc::clone(&event), lane.lease.clone());
+        let (term, lane_name) = (lane.term, name.clone());
         let task = self.tasks.spawn(async move {
             let verdict = delivery.await;
-            Ended { lane: lane_name, entry, event, verdict }
+            Ended { lane: lane_name, term, entry, event, verdict }
         });
         lane.in_work(entry, task);
     }
 
-    fn retry_due(&mut self) {
-        let mut due = Vec::new();
-        for (name, lane) in &mut self.lanes {
-            due.extend(lane.take_due().into_iter().map(|(entry, event)| (name.clone(), entry, event)));
+    fn ended(&mut self, ended: Option<Ended>) {
+        // None of a lane that was let go of, whose tasks are aborted.
+        let Some(Ended { lane: name, term, entry, event, verdict }) = ended else { return };
+        let Some(lane) = self.lanes.get_mut(&name).filter(|lane| lane.term == term) else { return };
+        let (told, next) = lane.ended(entry, &event, verdict);
+        match told {
+            Tell::Nothing => {}
+            Tell::Parked { reason, retry } => {
+                self.notes.insert(event.id(), Some(Note::new(&event, &reason, retry)));
+            }
+            Tell::Unparked => {
+                self.notes.insert(event.id(), None);
+            }
         }
-        for (name, entry, event) in due {
-            self.hand_over(&name, entry, event);
+        if let Some(next) = next {
+            self.hand_over(&name, next);
         }
-    }
-
-    async fn ended(&mut self, Ended { lane: name, entry, event, verdict }: Ended) {
-        let Some(lane) = self.lanes.get_mut(&name) else { return };
-        let told = match lane.ended(entry, &event, verdict) {
-            Tell::Nothing => Ok(()),
-            Tell::Parked { reason, retry } => self.feed.streams.note(&event, &reason, retry).await,
-            Tell::Unparked => self.feed.streams.forget(&[event.id()]).await,
-        };
-        if let Err(error) = told {
-            tracing::warn!(?error, "the list of parked events is out of date");
-        }
-    }
-
-    pub(super) async fn acknowledge(&mut self) -> Result<()> {
-        for lane in self.lanes.values_mut().filter(|lane| !lane.acks().is_empty()) {
-            let ids: Vec<String> = lane.acks().iter().map(EntryId::to_string).collect();
-            let mut ack = cmd("XACK");
-            ack.arg(&lane.stream).arg(&*self.feed.streams.group).arg(&ids);
-            let _known: u64 = self.feed.streams.redis.query(&ack).await?;
-            lane.acknowledged(ids.len());
-        }
-        Ok(())
     }
 
     /// Has Redis say when a lane has entries after the last one that was read; without effect on the group.
     fn wait_for_entries(&mut self) {
-        let quiet = self.lanes.values().filter(|lane| !lane.ready && !lane.leaving);
+        if self.feed.streams.redis.is_cluster() {
+            self.lanes.values_mut().for_each(|lane| lane.ready = true);
+            return;
+        }
+        let room = self.has_room();
+        let quiet = self.lanes.values().filter(|lane| lane.may_wait(room));
         let (streams, last): (Vec<&str>, Vec<String>) =
             quiet.map(|lane| (lane.stream.as_str(), lane.last.to_string())).unzip();
-        if self.waiting.is_some()
-            || streams.is_empty()
-            || self.again > Instant::now()
-            || self.feed.streams.redis.is_cluster()
-        {
+        if self.waiting.is_some() || streams.is_empty() {
             return;
         }
         let Some(mut reader) = self.idle.take() else { return };
@@ -233,24 +259,39 @@ impl<'f> Reader<'f> {
         }));
     }
 
-    fn woken(&mut self, found: Option<StreamReadReply>) {
-        for stream in found.into_iter().flat_map(|found| found.keys) {
-            if let Some(lane) = self.lanes.values_mut().find(|lane| lane.stream == stream.key) {
-                lane.ready = true;
+    fn woken(&mut self, found: Result<Option<StreamReadReply>>) {
+        match found {
+            Ok(found) => {
+                for stream in found.into_iter().flat_map(|found| found.keys) {
+                    if let Some(lane) = self.lanes.values_mut().find(|lane| lane.stream == stream.key) {
+                        lane.ready = true;
+                    }
+                }
+            }
+            Err(error) => {
+                // A pause for all: they are one server's.
+                self.lanes.values_mut().for_each(Owned::fail);
+                self.warn(error);
             }
         }
     }
 
-    /// Waits for what is in work, acknowledges it and lets go of all lanes.
+    /// Waits for what is in work and keeps its lanes meanwhile; acknowledges it and lets go of all lanes.
     async fn stop(mut self) {
         self.waiting = None;
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Ok(ended) = ended {
-                self.ended(ended).await;
+        while !self.tasks.is_empty() {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => self.ended(ended.ok()),
+                () = sleep_until(self.beat) => {
+                    self.renew().await;
+                }
             }
+            self.let_go();
         }
-        let acknowledged = self.acknowledge().await;
-        if let Err(error) = acknowledged.and(self.leave().await) {
+        self.lanes.values_mut().for_each(|lane| lane.leaving = true);
+        self.serve().await;
+        self.tell().await;
+        if let Err(error) = self.leave().await {
             tracing::warn!(
                 ?error,
                 "a consumer stopped without telling redis; its lanes stay its own for the lease"

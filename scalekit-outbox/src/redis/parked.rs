@@ -1,6 +1,9 @@
 //! Events that a handler set aside, for people to see: the entries themselves stay unacknowledged in their streams.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use scalekit_core::{
     Error, ErrorKind, Result,
@@ -14,10 +17,12 @@ use crate::{Delivered, Parked};
 
 /// How many fields one step of a scan looks at.
 const SCAN: u16 = 100;
+/// Most characters of a reason that are kept.
+const REASON: usize = 500;
 
 /// What the hash holds under an event's id.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
+pub(super) struct Note {
     kind: String,
     lane: u8,
     reason: String,
@@ -57,26 +62,24 @@ impl RedisStreams {
         self.redis.query(cmd("HDEL").arg(self.parked_key()).arg(event.to_string())).await
     }
 
-    pub(super) async fn note(&self, event: &Delivered, reason: &str, retry: bool) -> Result<()> {
-        let note = Note {
-            kind: event.kind().to_owned(),
-            lane: event.lane(),
-            reason: reason.chars().take(500).collect(),
-            retry,
-            since_ms: now_ms(),
-        };
-        let text = serde_json::to_string(&note).map_err(|error| {
-            Error::new(ErrorKind::Internal, "a note cannot be written").with_source(error)
-        })?;
+    /// Writes down what was set aside, and forgets (`None`) what no longer is. Round trips: 1.
+    pub(super) async fn tell(&self, notes: &HashMap<Uuid, Option<Note>>) -> Result<()> {
         let mut both = pipe();
-        both.cmd("HSET").arg(self.parked_key()).arg(event.id().to_string()).arg(text).ignore();
+        for (id, note) in notes {
+            let id = id.to_string();
+            match note {
+                Some(note) => {
+                    let text = serde_json::to_string(note).map_err(|error| {
+                        Error::new(ErrorKind::Internal, "a note cannot be written").with_source(error)
+                    })?;
+                    both.cmd("HSET").arg(self.parked_key()).arg(id).arg(text).ignore();
+                }
+                None => {
+                    both.cmd("HDEL").arg(self.parked_key()).arg(id).ignore();
+                }
+            }
+        }
         self.redis.pipeline(&both).await
-    }
-
-    /// Forgets events that are dealt with.
-    pub(super) async fn forget(&self, events: &[Uuid]) -> Result<()> {
-        let ids: Vec<String> = events.iter().map(Uuid::to_string).collect();
-        self.redis.query(cmd("HDEL").arg(self.parked_key()).arg(ids)).await
     }
 
     /// Which of these are still noted as parked.
@@ -85,6 +88,18 @@ impl RedisStreams {
         let notes: Vec<Option<String>> =
             self.redis.query(cmd("HMGET").arg(self.parked_key()).arg(ids)).await?;
         Ok(notes.iter().map(Option::is_some).collect())
+    }
+}
+
+impl Note {
+    pub(super) fn new(event: &Delivered, reason: &str, retry: bool) -> Self {
+        Self {
+            kind: event.kind().to_owned(),
+            lane: event.lane(),
+            reason: reason.chars().take(REASON).collect(),
+            retry,
+            since_ms: now_ms(),
+        }
     }
 }
 

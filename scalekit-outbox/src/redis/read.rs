@@ -1,14 +1,16 @@
-//! Reading entries as the owner of their lane.
+//! What one lane needs of Redis, and what it gives: acknowledgements, entries to read again, new entries.
 
 use std::sync::Arc;
 
-use scalekit_core::{Result, redis::Script};
-use tokio::time::Instant;
+use scalekit_core::{
+    Result,
+    redis::{Script, cmd, pipe},
+};
 
 use super::{
-    entry,
-    feed::Reader,
-    lanes::{EntryId, Name, Owned},
+    entry::{self, EntryId},
+    feed::Feed,
+    lanes::{Name, Owned, Turn},
 };
 use crate::{Delivered, Lane};
 
@@ -16,41 +18,72 @@ static READ: Script = Script::new(include_str!("../lua/read.lua"));
 
 /// Most entries of one read.
 const READ_COUNT: usize = 64;
-/// Most events in work or waiting for their turn, and most with those that were set aside.
-const IN_WORK: usize = 1024;
-const IN_MEMORY: usize = 10_000;
 
-/// An entry's id, and its field names and values in turn.
+/// An entry's id, and its field names and values in turn; without any if it is no longer in the stream.
 type Found = (String, Vec<Vec<u8>>);
 
-impl Reader<'_> {
-    /// Reads every lane that may have entries, as far as there is room.
-    pub(super) async fn read(&mut self) -> Result<()> {
-        if self.feed.streams.redis.is_cluster() {
-            self.lanes.values_mut().for_each(|lane| lane.ready = true);
+impl Feed {
+    /// Does what the lane has to do, new entries only if there is `room`; `false` if it is another's.
+    ///
+    /// What has its turn is in `turns` also when this fails half-way. Round trips: at most 3.
+    pub(super) async fn serve(
+        &self,
+        name: &Name,
+        lane: &mut Owned,
+        room: bool,
+        turns: &mut Vec<Turn>,
+    ) -> Result<bool> {
+        self.acknowledge(lane).await?;
+        self.recall(name, lane, turns).await?;
+        if room && lane.is_hungry() { self.read(name, lane, turns).await } else { Ok(true) }
+    }
+
+    async fn acknowledge(&self, lane: &mut Owned) -> Result<()> {
+        if lane.acks.is_empty() {
+            return Ok(());
         }
-        let names: Vec<Name> = self.lanes.keys().cloned().collect();
-        for name in names {
-            while self.has_room() && self.held > Instant::now() {
-                let Some(lane) = self.lanes.get(&name) else { break };
-                if lane.leaving || !(lane.ready || lane.history.is_some()) || !self.read_lane(&name).await? {
-                    break;
+        let ids: Vec<String> = lane.acks.iter().map(EntryId::to_string).collect();
+        let mut ack = cmd("XACK");
+        ack.arg(&lane.stream).arg(&*self.streams.group).arg(&ids);
+        let _known: u64 = self.streams.redis.query(&ack).await?;
+        lane.acknowledged(ids.len());
+        Ok(())
+    }
+
+    /// Reads entries again of which only the place was remembered.
+    async fn recall(&self, name: &Name, lane: &mut Owned, turns: &mut Vec<Turn>) -> Result<()> {
+        let entries = lane.recalls(READ_COUNT);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut ranges = pipe();
+        for entry in &entries {
+            ranges.cmd("XRANGE").arg(&lane.stream).arg(entry.to_string()).arg(entry.to_string());
+        }
+        let found: Vec<Vec<Found>> = self.streams.redis.pipeline(&ranges).await?;
+        for (entry, found) in entries.into_iter().zip(found) {
+            let fields = found.into_iter().next().map(|(_, fields)| fields).unwrap_or_default();
+            let turn = match entry::record(entry, fields) {
+                Ok(record) => lane.recall(entry, delivered(name, record)),
+                Err(error) => {
+                    let was_due = lane.not_recalled(entry);
+                    if was_due.is_some() {
+                        tracing::error!(stream = lane.stream, %entry, ?error, "an entry is no longer there");
+                    }
+                    was_due.and_then(|key| lane.lost(entry, Some(key)))
                 }
-            }
+            };
+            turns.extend(turn);
         }
         Ok(())
     }
 
-    /// One read of one lane; whether there may be more.
-    async fn read_lane(&mut self, name: &Name) -> Result<bool> {
-        let Some(lane) = self.lanes.get_mut(name) else { return Ok(false) };
+    async fn read(&self, name: &Name, lane: &mut Owned, turns: &mut Vec<Turn>) -> Result<bool> {
         let from = lane.history.map_or_else(|| ">".to_owned(), |after| after.to_string());
-        let call = READ.key(&lane.owner).key(&lane.stream).arg(&self.feed.id);
-        let call = call.arg(&*self.feed.streams.group).arg(READ_COUNT).arg(from);
-        let (owned, last, found): (u8, String, Vec<Found>) = self.feed.streams.redis.run(&call).await?;
+        let call = READ.key(&lane.owner).key(&lane.stream).arg(&self.id);
+        let call = call.arg(&*self.streams.group).arg(READ_COUNT).arg(from);
+        let (owned, last, found): (u8, String, Vec<Found>) = self.streams.redis.run(&call).await?;
         if owned == 0 {
-            lane.abandon();
-            self.lanes.remove(name);
             return Ok(false);
         }
         lane.last = EntryId::parse(&last).unwrap_or(lane.last);
@@ -63,31 +96,31 @@ impl Reader<'_> {
             None => lane.ready = full,
         }
         for (id, fields) in found {
-            self.take_in(name, &id, fields);
-        }
-        Ok(self.lanes.get(name).is_some_and(|lane| lane.ready || lane.history.is_some()))
-    }
-
-    fn take_in(&mut self, name: &Name, id: &str, fields: Vec<Vec<u8>>) {
-        let Some(lane) = self.lanes.get_mut(name) else { return };
-        let Some(place) = EntryId::parse(id) else { return };
-        if !lane.admit(place) {
-            return;
-        }
-        match entry::record(id, fields) {
-            Ok(record) => {
-                let event = Arc::new(Delivered::new(&Lane::new(Arc::clone(&name.0), name.1, 0), record));
-                if !lane.waits(place, &event) {
-                    self.hand_over(name, place, event);
-                }
+            let Some(entry) = EntryId::parse(&id) else { continue };
+            if lane.admit(entry) {
+                turns.extend(take_in(name, lane, entry, fields));
             }
+        }
+        Ok(true)
+    }
+}
+
+fn take_in(name: &Name, lane: &mut Owned, entry: EntryId, fields: Vec<Vec<u8>>) -> Option<Turn> {
+    if fields.is_empty() {
+        // Deleted or trimmed before it was acknowledged: there is nothing left to deal with.
+        tracing::error!(stream = lane.stream, %entry, "an entry is no longer there");
+        return lane.lost(entry, None);
+    }
+    match entry::record(entry, fields) {
+        Ok(record) => lane.arrive(entry, delivered(name, record)),
+        Err(error) => {
             // It stays unacknowledged: nobody can deal with it, and it must not vanish.
-            Err(error) => tracing::error!(stream = lane.stream, entry = id, ?error, "an entry is left alone"),
+            tracing::error!(stream = lane.stream, %entry, ?error, "an entry is left alone");
+            None
         }
     }
+}
 
-    fn has_room(&self) -> bool {
-        let open: usize = self.lanes.values().map(Owned::open).sum();
-        self.tasks.len() < IN_WORK && open < IN_MEMORY
-    }
+fn delivered(name: &Name, record: crate::Record) -> Arc<Delivered> {
+    Arc::new(Delivered::new(&Lane::new(Arc::clone(&name.0), name.1, 0), record))
 }

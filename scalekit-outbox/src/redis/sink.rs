@@ -63,8 +63,8 @@ impl Sink for RedisSink {
             let mut call = PUBLISH.key(&stream);
             for record in chunk {
                 let fields = entry::fields(record);
-                call = call.arg(entry::place(record.position)).arg(record.id.to_string()).arg(fields.len());
-                call = call.arg(fields);
+                let place = entry::place(record.position).to_string();
+                call = call.arg(place).arg(record.id.to_string()).arg(fields.len()).arg(fields);
             }
             let (_, clash, _): (u64, String, String) =
                 self.redis.run(&call).await.map_err(SinkError::Unavailable)?;

@@ -22,6 +22,8 @@ const NAME: usize = 64;
 /// |---|---|
 /// | Redis | nothing is read; the events that are in work are finished, and acknowledged when it is back |
 /// | Redis loses its data | what was not handled yet is lost with it; run it with `appendonly yes` |
+/// | a key is stuck, whatever waits behind it | other keys go on; of 100,000 waiting entries a lane remembers the places, and is read no further beyond that |
+/// | an entry is deleted or trimmed before its turn | it is acknowledged, with an error in the log, and the next has its turn |
 /// | a consumer dies | its unacknowledged events come again, in order, at another |
 /// | a consumer is halted for longer than its lease | the events it was handling come again elsewhere; one may end late |
 ///
