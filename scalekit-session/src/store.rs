@@ -69,9 +69,9 @@ pub struct Rules {
     pub idle: Duration,
     /// How long it lives at most.
     pub absolute: Duration,
-    /// How many fields and members it may hold.
+    /// How many fields and members it may hold, metadata not counted.
     pub max_fields: usize,
-    /// How many bytes its names and values may have.
+    /// How many bytes their names and values may have.
     pub max_bytes: usize,
     /// How many sessions of one user are kept; the oldest go first.
     pub max_sessions: usize,
@@ -81,6 +81,30 @@ impl Rules {
     /// The idle deadline moves only if it gains this much.
     pub fn touch_step(&self) -> Duration {
         self.idle / 10
+    }
+}
+
+/// How large a session is: its fields and the bytes of their names and values, without the `!` metadata.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    fields: usize,
+    bytes: usize,
+}
+
+impl Size {
+    pub(crate) fn of(fields: &BTreeMap<String, String>) -> Self {
+        let own = fields.iter().filter(|(name, _)| !name.starts_with('!'));
+        own.fold(Self { fields: 0, bytes: 0 }, |size, (name, value)| Self {
+            fields: size.fields + 1,
+            bytes: size.bytes + name.len() + value.len(),
+        })
+    }
+
+    /// A limit refuses only what grows beyond it: a session that is above it already may shrink.
+    pub(crate) fn fits(self, before: Option<Self>, rules: &Rules) -> bool {
+        let before = before.unwrap_or(Self { fields: 0, bytes: 0 });
+        (self.fields <= rules.max_fields || self.fields <= before.fields)
+            && (self.bytes <= rules.max_bytes || self.bytes <= before.bytes)
     }
 }
 
@@ -136,11 +160,6 @@ impl Record {
     /// The id that the session keeps when it is rotated.
     pub fn lineage(&self) -> Option<&str> {
         self.0.get(LINEAGE).map(String::as_str)
-    }
-
-    /// The size of its names and values.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     pub(crate) fn number(&self, name: &str) -> u64 {
@@ -200,7 +219,7 @@ pub enum Committed {
     Conflict(Record),
     /// The session would pass a limit of the [`Rules`]; nothing was changed.
     Full,
-    /// A field to be added to holds no number; nothing was changed.
+    /// A field to be added to holds no number, or a number would pass 10^15; nothing was changed.
     NotANumber,
 }
 
@@ -221,8 +240,7 @@ pub struct Creation {
 
 impl Creation {
     pub(crate) fn fits(&self, rules: &Rules) -> bool {
-        let bytes: usize = self.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.fields.len() <= rules.max_fields && bytes <= rules.max_bytes
+        Size::of(&self.fields).fits(None, rules)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use ::redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
+use super::tls::refusal;
 use crate::{Error, ErrorKind};
 
 /// What a failure says about the connection and the server.
@@ -72,7 +73,8 @@ pub(super) fn unconnected(error: RedisError) -> Error {
     let message = match error.kind() {
         RedisKind::AuthenticationFailed => "redis refuses the credentials",
         RedisKind::RESP3NotSupported => "redis is older than 6.0, or its URL needs ?protocol=resp2",
-        _ => "redis cannot be reached",
+        _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) => "redis refuses the credentials",
+        _ => refusal(&error).unwrap_or("redis cannot be reached"),
     };
     Error::new(ErrorKind::Unavailable, message).with_source(error)
 }

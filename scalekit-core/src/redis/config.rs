@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    cluster::ClusterClient, io::tcp::TcpSettings,
+    AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, cluster::ClusterClient,
+    io::tcp::TcpSettings,
 };
 
-use super::link::Target;
+use super::{link::Target, tls::Tls};
 use crate::{Error, ErrorKind, Result};
 
 /// Commands of one process that may wait for answers at a time, on one connection.
@@ -23,16 +23,18 @@ const IN_FLIGHT: usize = 10_000;
 /// let redis = Redis::open_with(&["redis://127.0.0.1:6379/0"], config)?;
 /// # Ok::<(), scalekit_core::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct RedisConfig {
     pub(super) io_budget: Duration,
     pub(super) connect_timeout: Duration,
+    pub(super) tls: Tls,
 }
 
 impl Default for RedisConfig {
     fn default() -> Self {
-        Self { io_budget: Duration::from_millis(150), connect_timeout: Duration::from_millis(400) }
+        let (io_budget, connect_timeout) = (Duration::from_millis(150), Duration::from_millis(400));
+        Self { io_budget, connect_timeout, tls: Tls::default() }
     }
 }
 
@@ -63,7 +65,7 @@ impl RedisConfig {
     }
 
     /// The settings of one connection; its commands are bounded by their callers.
-    pub(super) fn connection(self) -> AsyncConnectionConfig {
+    pub(super) fn connection(&self) -> AsyncConnectionConfig {
         AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(None)
@@ -72,24 +74,25 @@ impl RedisConfig {
 }
 
 /// One URL is a server, several are nodes of one Cluster.
-pub(super) fn target(urls: &[impl AsRef<str>], settings: RedisConfig) -> Result<Target> {
+pub(super) fn target(urls: &[impl AsRef<str>], settings: &RedisConfig) -> Result<Target> {
     let nodes = urls.iter().map(|url| node(url.as_ref())).collect::<Result<Vec<_>>>()?;
     match <[ConnectionInfo; 1]>::try_from(nodes) {
         Ok([node]) => {
             let watched = node.redis_settings().protocol() == ProtocolVersion::RESP3;
-            let client = Client::open(node).map_err(|error| config("redis: bad URL").with_source(error))?;
+            let client = settings.tls.client(node)?;
             Ok(Target::Server { client: Box::new(client), watched })
         }
         Err(nodes) if nodes.is_empty() => Err(config("redis: no URL given")),
         Err(nodes) => {
+            settings.tls.check(&nodes)?;
             let builder = ClusterClient::builder(nodes)
                 .retries(0)
                 .connection_timeout(settings.connect_timeout)
                 .response_timeout(Duration::from_secs(60))
                 .connection_concurrency_limit(IN_FLIGHT)
                 .overall_response_timeout(None);
-            let client =
-                builder.build().map_err(|error| config("redis: bad Cluster URLs").with_source(error))?;
+            let built = settings.tls.around(builder).build();
+            let client = built.map_err(|error| config("redis: bad Cluster URLs").with_source(error))?;
             Ok(Target::Cluster(Box::new(client)))
         }
     }
@@ -117,7 +120,7 @@ fn shown(url: &str) -> String {
     }
 }
 
-fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+pub(super) fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
@@ -137,14 +140,14 @@ mod tests {
             "",
         ];
         for url in bad {
-            let error = target(&[url], RedisConfig::default()).map(|_| ()).unwrap_err();
+            let error = target(&[url], &RedisConfig::default()).map(|_| ()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{url}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }
         let mixed = ["redis://u:hunter2@a:1", "redis://u:other@b:1"];
-        let error = target(&mixed, RedisConfig::default()).map(|_| ()).unwrap_err();
+        let error = target(&mixed, &RedisConfig::default()).map(|_| ()).unwrap_err();
         assert!(!format!("{error:?}").contains("hunter2"));
-        assert!(target(&[] as &[&str], RedisConfig::default()).is_err());
+        assert!(target(&[] as &[&str], &RedisConfig::default()).is_err());
     }
 
     #[test]
@@ -158,7 +161,7 @@ mod tests {
             "redis://h?protocol=resp2",
         ];
         for url in good {
-            assert!(target(&[url], RedisConfig::default()).is_ok(), "{url}");
+            assert!(target(&[url], &RedisConfig::default()).is_ok(), "{url}");
         }
         assert!(RedisConfig::default().with_io_budget(Duration::ZERO).check().is_err());
     }

@@ -63,6 +63,9 @@ impl Redis {
     /// One server: `redis://[user:password@]host[:port][/db]`, `rediss://` with the feature `redis-tls`, or
     /// `unix:///path[?db=..&user=..&pass=..]`. Speaks RESP3 unless the URL says `?protocol=resp2`.
     ///
+    /// TLS is rustls with ring. A program that turns on another of its providers, too, must choose the one of the
+    /// process (`CryptoProvider::install_default`) before it connects; else every connection fails.
+    ///
     /// Does not connect yet.
     ///
     /// # Errors
@@ -74,14 +77,11 @@ impl Redis {
     /// One server for one URL, a Cluster for several (any of its nodes).
     ///
     /// # Errors
-    /// As [`open`](Self::open), and for settings out of range.
+    /// As [`open`](Self::open), for settings out of range, and for certificates that cannot be read.
     pub fn open_with(urls: &[impl AsRef<str>], config: RedisConfig) -> Result<Self> {
         let config = config.check()?;
-        let links = Links::new(target(urls, config)?, config);
-        Ok(Self {
-            budget: config.io_budget,
-            shared: Arc::new(Shared { links, gate: Gate::new("redis is down") }),
-        })
+        let (budget, links) = (config.io_budget, Links::new(target(urls, &config)?, config));
+        Ok(Self { budget, shared: Arc::new(Shared { links, gate: Gate::new("redis is down") }) })
     }
 
     /// The same handle with at most this budget for a command: what is left of a request's time.

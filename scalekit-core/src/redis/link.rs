@@ -118,13 +118,13 @@ impl Links {
 
     /// A connection of its own.
     pub(super) async fn own(&self) -> Result<Link, RedisError> {
-        connect(&self.target, self.config).await
+        self.attempt().await
     }
 
     /// Connects in a task of its own: a caller that gives up must not cancel what the next one waits for.
     fn attempt(&self) -> Attempt {
-        let (target, config) = (self.target.clone(), self.config);
-        let task = tokio::spawn(async move { connect(&target, config).await });
+        let (target, config) = (self.target.clone(), self.config.clone());
+        let task = tokio::spawn(async move { connect(&target, &config).await });
         let flat = async move { task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into())) };
         flat.boxed().shared()
     }
@@ -140,7 +140,7 @@ impl fmt::Debug for Links {
     }
 }
 
-async fn connect(target: &Target, config: RedisConfig) -> Result<Link, RedisError> {
+async fn connect(target: &Target, config: &RedisConfig) -> Result<Link, RedisError> {
     let ended = Arc::new(AtomicBool::new(false));
     let all = async {
         match target {

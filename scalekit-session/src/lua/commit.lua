@@ -24,43 +24,57 @@ if operation ~= '' then
   marks = low .. table.concat(marks)
 end
 
-local grows = 0
+-- Each field that changes: what it held, and what it will hold; false stands for nothing.
+local function conflict()
+  local all = redis.call('HGETALL', key)
+  table.insert(all, 1, 'conflict')
+  return all
+end
+-- Up to 10^15, what is added stays exact, in Lua too.
+local function counts(text)
+  return #text <= 17 and string.match(text, '^-?%d+$') and math.abs(tonumber(text)) <= 1e15
+end
+local order, before, after = {}, {}, {}
 for at = 6, #ARGV, 4 do
   local verb, field = ARGV[at], ARGV[at + 1]
-  local value = redis.call('HGET', key, field)
-  if verb == 'c' and (value and '=' .. value or '') ~= ARGV[at + 2] then
-    local all = redis.call('HGETALL', key)
-    table.insert(all, 1, 'conflict')
-    return all
+  if before[field] == nil then
+    local value = redis.call('HGET', key, field)
+    order[#order + 1], before[field], after[field] = field, value, value
   end
-  -- Fifteen digits and a step of thirteen stay exact, in Lua too.
-  if verb == 'a' and value and not (#value <= 16 and string.match(value, '^-?%d+$')) then return {'number'} end
-  if verb == 's' then grows = grows + #ARGV[at + 2] - #(value or '') end
-  if verb == 'c' then grows = grows + #ARGV[at + 3] - #(value or '') end
-  if verb ~= 'r' and not value then grows = grows + #field + 20 end
-end
--- What a transaction has committed is never refused for its size: nobody could make it good.
-if grows > 0 and operation == '' then
-  local all, bytes = redis.call('HGETALL', key), grows
-  for at = 1, #all do bytes = bytes + #all[at] end
-  if bytes > tonumber(ARGV[5]) or #all / 2 + (#ARGV - 5) / 4 > tonumber(ARGV[4]) then
-    -- Near the limit of fields, count only those that are new.
-    local new = 0
-    for at = 6, #ARGV, 4 do
-      if ARGV[at] ~= 'r' and redis.call('HEXISTS', key, ARGV[at + 1]) == 0 then new = new + 1 end
-    end
-    if bytes > tonumber(ARGV[5]) or #all / 2 + new > tonumber(ARGV[4]) then return {'full'} end
+  local value = before[field]
+  if verb == 's' then after[field] = ARGV[at + 2]
+  elseif verb == 'r' then after[field] = false
+  elseif verb == 'c' then
+    if (value and '=' .. value or '') ~= ARGV[at + 2] then return conflict() end
+    after[field] = string.sub(ARGV[at + 3], 2)
+  else
+    local text, step = after[field] or '0', ARGV[at + 2]
+    if not (counts(text) and counts(step)) then return {'number'} end
+    local sum = tonumber(text) + tonumber(step)
+    if math.abs(sum) > 1e15 then return {'number'} end
+    after[field] = (sum > 0 or ARGV[at + 3] ~= '1') and string.format('%.0f', sum)
   end
 end
 
-for at = 6, #ARGV, 4 do
-  local verb, field = ARGV[at], ARGV[at + 1]
-  if verb == 's' then redis.call('HSET', key, field, ARGV[at + 2])
-  elseif verb == 'c' then redis.call('HSET', key, field, string.sub(ARGV[at + 3], 2))
-  elseif verb == 'r' then redis.call('HDEL', key, field)
-  elseif redis.call('HINCRBY', key, field, ARGV[at + 2]) <= 0 and ARGV[at + 3] == '1' then
-    redis.call('HDEL', key, field)
+-- The size, without metadata: what grows beyond a limit is refused, what a commit frees counts for it.
+-- What a transaction has committed is never refused for its size: nobody could make it good.
+local more, bytes = 0, 0
+for field, old in pairs(before) do
+  local new = after[field]
+  more = more + (new and 1 or 0) - (old and 1 or 0)
+  bytes = bytes + (new and #field + #new or 0) - (old and #field + #old or 0)
+end
+if operation == '' and (more > 0 or bytes > 0) then
+  local all, fields, held = redis.call('HGETALL', key), 0, 0
+  for at = 1, #all, 2 do
+    if string.sub(all[at], 1, 1) ~= '!' then fields, held = fields + 1, held + #all[at] + #all[at + 1] end
   end
+  local most, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+  if (more > 0 and fields + more > most) or (bytes > 0 and held + bytes > most_bytes) then return {'full'} end
+end
+
+for _, field in ipairs(order) do
+  if after[field] then redis.call('HSET', key, field, after[field]) else redis.call('HDEL', key, field) end
 end
 if marks then redis.call('HSET', key, '!o', marks) end
 redis.call('HINCRBY', key, '!v', 1)

@@ -12,13 +12,15 @@ use scalekit_core::{Clock, OperationId, Result, SystemClock};
 
 use super::{
     CREATED, Change, Committed, Created, Creation, DEADLINE, DEVICE, ENDED, INDEX, Listed, Loaded, MARKER,
-    OPERATIONS, Record, Removed, Rules, SessionKey, Store, VERSION,
+    OPERATIONS, Record, Removed, Rules, SessionKey, Size, Store, VERSION,
 };
 
 /// Operations that a session remembers.
 const MARKS: usize = 16;
 /// Characters of an operation's id.
 const MARK: usize = 32;
+/// Above it, Lua does not count exactly.
+const MAX_NUMBER: u64 = 1_000_000_000_000_000;
 /// Expired sessions are swept when this many have been created since.
 const SWEEP_EVERY: usize = 1_024;
 
@@ -130,15 +132,14 @@ impl Store for MemoryStore {
                 Change::Swap(field, expected, _) if old.0.get(field) != expected.as_ref() => {
                     return Ok(Committed::Conflict(old.clone()));
                 }
-                Change::Add(field, ..) if old.0.get(field).is_some_and(|text| !is_number(text)) => {
+                Change::Add(field, by, _) if !adds_up(new.0.get(field), *by) => {
                     return Ok(Committed::NotANumber);
                 }
                 _ => make(&mut new.0, change),
             }
         }
         // What a transaction has committed is never refused for its size: nobody could make it good.
-        let full = new.0.len() > rules.max_fields || new.bytes() > rules.max_bytes;
-        if full && operation.is_none() && new.bytes() > old.bytes() {
+        if operation.is_none() && !Size::of(&new.0).fits(Some(Size::of(&old.0)), rules) {
             return Ok(Committed::Full);
         }
         new.0.insert(VERSION.to_owned(), (old.version() + 1).to_string());
@@ -329,9 +330,13 @@ pub(crate) fn make(fields: &mut BTreeMap<String, String>, change: &Change) {
     }
 }
 
-/// What the Redis script takes for a number that can be added to.
-fn is_number(text: &str) -> bool {
-    text.len() <= 16 && text.parse::<i64>().is_ok()
+/// Whether the field holds a number, and it, the step and their sum stay within what the Redis script can count.
+fn adds_up(held: Option<&String>, by: i64) -> bool {
+    let counts = |number: &i64| number.unsigned_abs() <= MAX_NUMBER;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = |text: &&String| text.len() <= 17 && digits(text.strip_prefix('-').unwrap_or(text));
+    let held = held.map_or(Some(0), |text| Some(text).filter(plain)?.parse().ok());
+    held.filter(counts).is_some_and(|held| counts(&by) && counts(&(held + by)))
 }
 
 fn ms(duration: Duration) -> u64 {

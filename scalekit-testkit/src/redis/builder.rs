@@ -1,7 +1,7 @@
 //! What a private Redis server is started with.
 use std::{fmt::Write, fs};
 
-use super::{server::RedisServer, tls::write_certificates};
+use super::{server::RedisServer, tls::Certificates};
 use crate::os::{Binary, Server, Spawn, find, free_port, run};
 
 /// Starts private Redis servers.
@@ -27,7 +27,7 @@ pub struct RedisBuilder {
     settings: Vec<(String, String)>,
     users: Vec<(String, String, String)>,
     default_user_off: bool,
-    tls: bool,
+    tls: Option<Certificates>,
 }
 
 impl RedisBuilder {
@@ -37,9 +37,18 @@ impl RedisBuilder {
     }
 
     /// Serve TLS only. The certificate is for 127.0.0.1 and localhost; see [`RedisServer::ca_pem`].
-    pub fn tls(mut self) -> Self {
-        self.tls = true;
+    pub fn tls(self) -> Self {
+        self.tls_with(Certificates::make())
+    }
+
+    pub(super) fn tls_with(mut self, certificates: Certificates) -> Self {
+        self.tls = Some(certificates);
         self
+    }
+
+    /// Serve TLS only, to clients with a certificate of the authority; see [`RedisServer::client_pem`].
+    pub fn mutual_tls(self) -> Self {
+        self.tls().setting("tls-auth-clients", "yes")
     }
 
     /// Adds an ACL user; `rules` as in `ACL SETUSER`, such as `~app:* &* +@all -@dangerous`.
@@ -65,7 +74,9 @@ impl RedisBuilder {
         let program = find(&Binary { name: "redis-server", package: "redis-server" });
         let dir = run().scratch("redis");
         let port = free_port();
-        let ca = self.tls.then(|| write_certificates(&dir));
+        if let Some(certificates) = &self.tls {
+            certificates.write(&dir);
+        }
         let admin_password = format!("{:016x}", crate::random::entropy());
 
         let mut conf = String::new();
@@ -74,12 +85,12 @@ impl RedisBuilder {
         };
         let number = port.number().to_string();
         line("bind", "127.0.0.1");
-        line("port", if self.tls { "0" } else { &number });
+        line("port", if self.tls.is_some() { "0" } else { &number });
         line("dir", &quoted(&dir.display().to_string()));
         line("unixsocket", &quoted(&dir.join("socket").display().to_string()));
         line("save", "\"\"");
         line("appendonly", "no");
-        if self.tls {
+        if self.tls.is_some() {
             line("tls-port", &number);
             line("tls-auth-clients", "no");
             let files =
@@ -112,7 +123,7 @@ impl RedisBuilder {
         };
         let socket = dir.join("socket");
         let server = Server::start("redis-server", spawn, "Ready to accept connections", dir, port).await;
-        RedisServer::new(server, socket, admin_password, self.users, ca)
+        RedisServer::new(server, socket, admin_password, self.users, self.tls)
     }
 }
 

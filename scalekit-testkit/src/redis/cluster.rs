@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use redis::cmd;
 
-use super::{Redis, RedisServer, admin};
+use super::{Redis, RedisBuilder, RedisServer, admin, tls::Certificates};
 use crate::{
     os::{Port, free_port},
     wait_until,
@@ -15,6 +15,17 @@ impl Redis {
     ///
     /// The slots are dealt in equal ranges in the order of [`nodes`](RedisCluster::nodes).
     pub async fn cluster(nodes: u16) -> RedisCluster {
+        Self::cluster_of(nodes, |node| node).await
+    }
+
+    /// As [`cluster`](Self::cluster), with TLS for clients and between the nodes; they share their certificates.
+    pub async fn tls_cluster(nodes: u16) -> RedisCluster {
+        let certificates = Certificates::make();
+        Self::cluster_of(nodes, |node| node.tls_with(certificates.clone()).setting("tls-cluster", "yes"))
+            .await
+    }
+
+    async fn cluster_of(nodes: u16, settings: impl Fn(RedisBuilder) -> RedisBuilder) -> RedisCluster {
         assert!((1..=64).contains(&nodes), "a Cluster of {nodes} nodes");
         let mut cluster = RedisCluster { nodes: Vec::new(), _buses: Vec::new() };
         for _ in 0..nodes {
@@ -26,7 +37,7 @@ impl Redis {
                 .setting("cluster-node-timeout", "1000")
                 .setting("cluster-require-full-coverage", "no")
                 .setting("cluster-port", &bus.number().to_string());
-            cluster.nodes.push(node.start().await);
+            cluster.nodes.push(settings(node).start().await);
             cluster._buses.push(bus);
         }
         cluster.meet().await;

@@ -1,7 +1,7 @@
 //! A running private Redis server: where it is, and what can be done to it.
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::admin;
+use super::{admin, tls::Certificates};
 use crate::os::Server;
 
 /// A private Redis server. Dropping it ends it and removes its files; a failing test shows its log.
@@ -10,7 +10,7 @@ pub struct RedisServer {
     pub(super) socket: PathBuf,
     pub(super) admin_password: String,
     users: Vec<(String, String, String)>,
-    ca: Option<String>,
+    tls: Option<Certificates>,
 }
 
 impl std::fmt::Debug for RedisServer {
@@ -28,9 +28,9 @@ impl RedisServer {
         socket: PathBuf,
         admin_password: String,
         users: Vec<(String, String, String)>,
-        ca: Option<String>,
+        tls: Option<Certificates>,
     ) -> Self {
-        Self { server, socket, admin_password, users, ca }
+        Self { server, socket, admin_password, users, tls }
     }
 
     /// `redis://127.0.0.1:PORT`, or `rediss://..` if it serves TLS.
@@ -68,7 +68,13 @@ impl RedisServer {
     /// The certificate of the authority that signed the server's; panics without [`tls`](super::RedisBuilder::tls).
     #[must_use]
     pub fn ca_pem(&self) -> &str {
-        self.ca.as_deref().unwrap_or_else(|| panic!("this Redis server was not built with tls()"))
+        &self.certificates().ca
+    }
+
+    /// A certificate that the authority signed, and its key, for a client; panics without TLS.
+    #[must_use]
+    pub fn client_pem(&self) -> (&str, &str) {
+        (&self.certificates().cert, &self.certificates().key)
     }
 
     /// Stops it (SIGSTOP): connections stay open, the kernel still accepts, nothing is answered.
@@ -135,7 +141,11 @@ impl RedisServer {
         self.server.log_tail()
     }
 
+    fn certificates(&self) -> &Certificates {
+        self.tls.as_ref().unwrap_or_else(|| panic!("this Redis server was not built with tls()"))
+    }
+
     fn scheme(&self) -> &'static str {
-        if self.ca.is_some() { "rediss" } else { "redis" }
+        if self.tls.is_some() { "rediss" } else { "redis" }
     }
 }

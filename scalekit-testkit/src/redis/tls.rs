@@ -3,25 +3,37 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
-/// Writes `ca.pem`, `cert.pem` and `key.pem` to the directory; returns the authority's certificate.
-pub(super) fn write_certificates(dir: &Path) -> String {
-    let made = make().unwrap_or_else(|e| panic!("cannot make certificates: {e}"));
-    for (name, text) in [("ca.pem", &made.ca), ("cert.pem", &made.cert), ("key.pem", &made.key)] {
-        let path = dir.join(name);
-        fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+/// In PEM; several servers may share them.
+#[derive(Clone)]
+pub(super) struct Certificates {
+    pub(super) ca: String,
+    pub(super) cert: String,
+    pub(super) key: String,
+}
+
+impl Certificates {
+    pub(super) fn make() -> Self {
+        make().unwrap_or_else(|e| panic!("cannot make certificates: {e}"))
     }
-    let private = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(dir.join("key.pem"), private).unwrap_or_else(|e| panic!("key.pem: {e}"));
-    made.ca
+
+    /// Writes `ca.pem`, `cert.pem` and `key.pem` to the directory.
+    pub(super) fn write(&self, dir: &Path) {
+        for (name, text) in [("ca.pem", &self.ca), ("cert.pem", &self.cert), ("key.pem", &self.key)] {
+            let path = dir.join(name);
+            fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(dir.join("key.pem"), private).unwrap_or_else(|e| panic!("key.pem: {e}"));
+    }
 }
 
-struct Made {
-    ca: String,
-    cert: String,
-    key: String,
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificates(..)")
+    }
 }
 
-fn make() -> Result<Made, rcgen::Error> {
+fn make() -> Result<Certificates, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -30,5 +42,5 @@ fn make() -> Result<Made, rcgen::Error> {
     let key = KeyPair::generate()?;
     let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
     let cert = CertificateParams::new(names)?.signed_by(&key, &ca)?;
-    Ok(Made { ca: ca.pem(), cert: cert.pem(), key: key.serialize_pem() })
+    Ok(Certificates { ca: ca.pem(), cert: cert.pem(), key: key.serialize_pem() })
 }

@@ -2,8 +2,11 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+mod limits;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use limits::*;
 use scalekit_core::{
     ManualClock, OperationId,
     redis::{Redis, RedisConfig, cmd},
@@ -361,6 +364,10 @@ macro_rules! contract {
 contract!(
     changes_are_made_in_order_and_counted,
     a_commit_is_all_or_none,
+    what_a_commit_frees_makes_room_in_it,
+    what_is_above_a_limit_may_shrink_and_operations_pass_it,
+    counters_stay_exact_or_are_refused,
+    a_full_session_can_be_signed_in,
     a_commit_never_creates,
     an_operation_is_applied_once_and_old_ones_count_as_applied,
     a_key_is_created_once,
