@@ -145,17 +145,14 @@ fn with_a_key(pod: &Pod) -> Router {
     Router::new().route("/checkout", post(checkout::place)).with_state(Arc::clone(pod))
 }
 
-/// The steps of an order at which a test can stop the process.
+/// The steps of an order at which a test can stop the process; [`failpoints::watched`] has the one of the session.
 fn observe(step: Step) {
     match step {
         Step::BeforeClaim => failpoints::reach("before-claim"),
         Step::AfterClaim => failpoints::reach("after-claim"),
         Step::AfterHandler => failpoints::reach("after-business-write"),
         Step::BeforeCommit => failpoints::reach("before-commit"),
-        Step::AfterCommit => {
-            failpoints::reach("after-commit");
-            failpoints::reach("before-session-commit");
-        }
+        Step::AfterCommit => failpoints::reach("after-commit"),
         Step::BeforeResponse => failpoints::reach("before-response"),
         _ => {}
     }

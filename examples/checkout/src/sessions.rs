@@ -7,7 +7,7 @@ use scalekit::{
     session::{Cookie, RedisStore, Sessions, SessionsBuilder},
 };
 
-use crate::shared::Shared;
+use crate::{failpoints::watched, shared::Shared};
 
 /// What the sessions of this shop are filed under.
 const NAMESPACE: &str = "checkout";
@@ -27,8 +27,8 @@ impl SessionStore {
             urls => Some(Redis::open_with(urls, RedisConfig::default())?),
         };
         let builder = match &redis {
-            Some(redis) => Sessions::builder(RedisStore::new(redis.clone()), ring),
-            None => Sessions::builder(shared.sessions.clone(), ring),
+            Some(redis) => Sessions::builder(watched(RedisStore::new(redis.clone())), ring),
+            None => Sessions::builder(watched(shared.sessions.clone()), ring),
         };
         Ok(Self { sessions: configured(builder, shared.settings.public_url.as_ref()).build()?, redis })
     }

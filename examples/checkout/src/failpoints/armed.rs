@@ -1,6 +1,10 @@
 //! Named steps at which this process kills itself, to see what a crash there leaves behind.
 
+mod store;
+
 use std::{env, process, thread};
+
+pub(crate) use store::watched;
 
 /// The variable that names the step.
 const VARIABLE: &str = "SCALEKIT_FAILPOINT";

@@ -18,14 +18,36 @@ async fn copies_of_one_checkout_are_one_order() {
     ada.fill("mug", 3).await;
 
     let key_of_all = key();
-    let answers = at_once(copies, |_| {
+    let copies_of = |_| {
         let (browser, key) = (ada.at(&shop.url), key_of_all.clone());
-        async move { browser.checkout_until_decided(&key, "tok_visa").await }
-    })
-    .await;
+        async move {
+            let first = browser.checkout(&key, "tok_visa").await.unwrap();
+            let answer = match first.is_decided() {
+                true => first.clone(),
+                false => browser.checkout_until_decided(&key, "tok_visa").await,
+            };
+            (first, answer)
+        }
+    };
+    let (firsts, answers): (Vec<_>, Vec<_>) = at_once(copies, copies_of).await.into_iter().unzip();
+    // A copy waits for the execution's answer. What may be refused instead is what found no processor in time: its
+    // session was not there within Redis's budget, or the wait for the execution was over.
+    let refused: Vec<_> = firsts.iter().filter(|first| !first.is_decided()).collect();
+    for first in &refused {
+        let kind = first.problem();
+        let known = ["unavailable", "outcome-unknown", "in-flight"].contains(&kind.as_str());
+        assert!(known && first.retry_after().is_some(), "{first:?}");
+    }
+    eprintln!("{} of {copies} were asked to come again", refused.len());
+    // Otherwise it was no wait that made the answers equal.
+    let bound = size(copies - 2, copies / 10);
+    assert!(refused.len() <= bound, "{} of {copies}: {refused:?}", refused.len());
     let kinds: BTreeSet<_> = answers.iter().map(|answer| (answer.status, &answer.body)).collect();
     assert_eq!(kinds.len(), 1, "{kinds:?}");
-    let executed = answers.iter().filter(|answer| answer.header("idempotent-replayed").is_none()).count();
+    assert_eq!(answers[0].status, 201);
+    // Every answer but the execution's own says that it is a replay; those that came again as well.
+    let executed =
+        answers.iter().filter(|answer| answer.header("idempotent-replayed") != Some("true")).count();
     // None, if it was the execution whose answer did not come in time on a busy machine.
     assert!(executed <= 1, "{executed} answers are an execution's own");
     let order_id = answers[0].order_id();
@@ -56,7 +78,11 @@ async fn copies_of_one_checkout_are_one_order() {
     assert_eq!(servers.provider.orders().len(), 3);
     shop.assert_no_panic();
     let what = format!("{copies} concurrent copies of one checkout over 3 pods");
-    evidence("one key, Redis and two Postgres shards", &what, "1 order, 1 charge, all answers equal");
+    let outcome = format!(
+        "1 order, 1 charge, all answers equal; {} of the copies were first told 503 or 409 with Retry-After",
+        refused.len()
+    );
+    evidence("one key, Redis and two Postgres shards", &what, &outcome);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,6 +99,31 @@ async fn a_cart_whose_order_lost_its_session_commit_is_put_right_by_the_next_key
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_can_die_before_the_session_commit_too() {
+    let (shards, redis) = (Shards::create().await, Redis::start().await);
+    let program = program(&shards).args([format!("--redis={}", redis.url()), format!("--key-ring={RING}")]);
+    let shop = Shop::start(program.clone().failpoint("after-commit")).await;
+    let mut ada = shop.customer("acme", "ada").await;
+    ada.add("tea", 2).await;
+    ada.checkout_crashes("k").await;
+    shop.running.wait_exit().await;
+    // A replay executes nothing, but it carries out what the execution left undone. Its step is the session's own.
+    let shop = Shop::start(program.clone().failpoint("before-session-commit")).await;
+    ada = ada.moved_to(&shop.url);
+    assert_eq!(ada.cart().await, json!([{"sku": "tea", "quantity": 2}]), "the session knows nothing yet");
+    ada.checkout_crashes("k").await;
+    shop.running.wait_exit().await;
+
+    let shop = Shop::start(program).await;
+    ada = ada.moved_to(&shop.url);
+    assert_eq!(ada.cart().await, json!([{"sku": "tea", "quantity": 2}]), "nor after the second death");
+    let answer = ada.checkout("k", "tok_visa").await;
+    assert_eq!(answer.header("idempotent-replayed"), Some("true"), "{answer:?}");
+    ada.cart_becomes(json!([])).await;
+    assert_eq!(ada.orders().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_the_cashier_charges_once_and_marks_the_order() {
     for (step, calls) in [("after-charge", 2), ("after-settlement", 1)] {
         let (shards, redis, provider) =

@@ -210,7 +210,7 @@ impl Answer {
         self.json()["order_id"].as_str().unwrap().to_owned()
     }
 
-    fn is_decided(&self) -> bool {
+    pub(crate) fn is_decided(&self) -> bool {
         let again = self.status == 409 && self.retry_after().is_some();
         !again && !self.status.is_server_error()
     }
