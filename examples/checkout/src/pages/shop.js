@@ -89,7 +89,7 @@ async function showOrders() {
 function orderRow(order) {
   const row = document.createElement('tr');
   const items = order.items.map((line) => `${line.quantity} × ${names.get(line.sku) || line.sku}`).join(', ');
-  for (const text of [order.order_id.slice(0, 8), items, money(order.total_cents), order.status]) {
+  for (const text of [order.order_id.slice(-8), items, money(order.total_cents), order.status]) {
     row.append(Object.assign(document.createElement('td'), { textContent: text }));
   }
   row.className = order.status;
