@@ -20,11 +20,10 @@ async fn a_server_killed_at_any_step_leaves_one_payment_after_the_retry() {
     let options = PgPoolOptions::new().max_connections(4).test_before_acquire(false);
     let pool = options.connect(&database.url()).await.unwrap();
     db::migrate(&pool, &[db::MIGRATIONS, &[PAYMENT]]).await.unwrap();
-    for (round, step) in
-        [Step::BeforeClaim, Step::AfterClaim, Step::AfterHandler, Step::BeforeCommit, Step::AfterCommit]
-            .into_iter()
-            .enumerate()
-    {
+    let steps =
+        [Step::BeforeClaim, Step::AfterClaim, Step::AfterHandler, Step::BeforeCommit, Step::AfterCommit];
+    let kills = steps.len() * if kit::full() { 20 } else { 1 };
+    for (round, step) in steps.into_iter().cycle().take(kills).enumerate() {
         let source = PoolSource::new(pool.clone());
         let reached = Arc::new(tokio::sync::Notify::new());
         let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -59,6 +58,12 @@ async fn a_server_killed_at_any_step_leaves_one_payment_after_the_retry() {
         let paid: i64 = sqlx::query_scalar("select count(*) from payment").fetch_one(&pool).await.unwrap();
         assert_eq!(paid as usize, round + 1, "{step:?}");
     }
+    let often = format!("SIGQUIT at {} steps of a keyed request, {kills} times", steps.len());
+    kit::evidence(
+        "Postgres stopped during a keyed request",
+        &often,
+        "one payment after the retry with the same key",
+    );
 }
 
 #[tokio::test]
@@ -92,6 +97,8 @@ async fn clients_that_trickle_their_bodies_hold_no_connection() {
     for answer in sent {
         assert_eq!(answer.await.unwrap(), 201);
     }
+    let outcome = "0 transactions open while the bodies come, each served afterwards";
+    kit::evidence("clients that trickle their bodies", &format!("{clients} clients, 1 connection"), outcome);
 }
 
 /// A body of one piece before `wait` and one after it.

@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use common::{Browser, LONG, on_redis, redis, ring, shop, signed_in, with};
 use scalekit_core::redis::{Redis, RedisConfig};
 use scalekit_session::{Cookie, RedisStore, Sessions};
-use scalekit_testkit::{Proxy, Rng, full, seed, wait_until};
+use scalekit_testkit::{Proxy, Rng, evidence, full, seed, wait_until};
 use serde_json::json;
 
 #[tokio::test]
@@ -130,8 +130,8 @@ async fn forged_cookies_cost_no_command() {
         assert!(answer.cookies().is_empty());
     }
     assert!(server.commandstats().await.is_empty(), "forged cookies reached Redis");
-    println!("{count} forged cookies, {} counted", sessions.metrics().forged);
     assert_eq!(sessions.metrics().forged, count as u64);
+    evidence("forged cookies", &format!("{count} requests"), "0 Redis commands, each refused and counted");
     // Another service with the same ring is as good as a forger.
     let other = Sessions::builder(RedisStore::new(common::patient(&server.url())), ring());
     let other = other.namespace("other").cookie(Cookie::dev("id")).request_budget(LONG).build().unwrap();

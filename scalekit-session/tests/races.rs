@@ -10,7 +10,7 @@ use axum::{Router, http::StatusCode};
 use common::{Browser, on_redis, redis, shop, signed_in};
 use scalekit_core::redis::cmd;
 use scalekit_session::Sessions;
-use scalekit_testkit::{Proxy, RedisServer, Rng, at_once, full, seed, wait_until};
+use scalekit_testkit::{Proxy, RedisServer, Rng, at_once, evidence, full, seed, wait_until};
 use serde_json::json;
 
 /// Nodes of one service: their own pool, layer and router each.
@@ -103,7 +103,9 @@ async fn parallel_writers_lose_nothing() {
         assert_eq!(value, format!("\"{client}-{}\"", rounds - 1));
     }
     let conflicts: u64 = sessions.iter().map(|one| one.metrics().conflicts).sum();
-    println!("{expected} closures, {conflicts} re-runs, {refused} answered 409");
+    let outcome =
+        format!("no increment, field or closure lost or doubled; {conflicts} re-runs, {refused} answers 409");
+    evidence("8 writers of one session on 3 nodes", &format!("{expected} writes of each kind"), &outcome);
     assert!(conflicts > 0, "nobody met: the attack missed");
 }
 
@@ -141,7 +143,9 @@ async fn a_session_that_was_signed_out_stays_dead() {
         assert_eq!(server.keys().await, Vec::<String>::new(), "seed {seed}, round {round}");
     }
     let gone: u64 = sessions.iter().map(|one| one.metrics().gone).sum();
-    println!("{rounds} sign-outs, {gone} writes came too late");
+    let outcome =
+        format!("0 keys alive, no answer changed by it; {gone} writes came too late and were dropped");
+    evidence("writes race a sign-out", &format!("{rounds} sign-outs"), &outcome);
     assert!(gone > 0, "no write came late: the attack missed");
 }
 
@@ -183,9 +187,11 @@ async fn a_sign_in_keeps_what_the_guest_adds_meanwhile() {
             assert_eq!(live_keys(&server).await, Vec::<String>::new(), "seed {seed}, round {round}");
         }
     }
-    println!("{late} of {rounds} adds came after the sign-in");
     // Each of them was dropped knowingly; one that was committed and then lost would not be counted.
     assert_eq!(late, sessions.iter().map(|one| one.metrics().gone).sum::<u64>(), "seed {seed}");
+    let outcome =
+        format!("every addition kept, or ({late}) known to have come after the guest's session ended");
+    evidence("additions of a guest race its sign-in", &format!("{rounds} sign-ins"), &outcome);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,6 +221,8 @@ async fn a_sign_in_beside_a_revocation_is_ended_or_wholly_after() {
         second.post("/revoke/all").await;
         assert_eq!(server.keys().await, Vec::<String>::new());
     }
+    let outcome = "the new session is ended and not listed, or alive and listed; 0 keys left";
+    evidence("a sign-in races a revocation of all sessions", &format!("{rounds} rounds"), outcome);
 }
 
 #[tokio::test]
