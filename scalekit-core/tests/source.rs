@@ -76,6 +76,21 @@ async fn a_restart_is_survived_by_all_waiting_requests_and_every_stale_connectio
 }
 
 #[tokio::test]
+async fn one_request_gets_past_any_number_of_stale_connections() {
+    let server = Postgres::start().await;
+    let database = database(&server).await;
+    let source = source(&database.url(), 10).with_acquire_timeout(SOON);
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(source.open().await.unwrap());
+    }
+    drop(held);
+    wait_until("all are released", SOON, async || source.pool().num_idle() == 10).await;
+    server.restart().await;
+    source.open().await.unwrap().commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_costs_a_bounded_time_and_then_none() {
     let server = Postgres::start().await;
     let database = database(&server).await;

@@ -136,6 +136,22 @@ async fn a_closed_transaction_is_rolled_back_and_its_connection_is_not_reused() 
 }
 
 #[tokio::test]
+async fn a_connection_to_a_server_that_became_read_only_is_not_reused() {
+    let database = shared().await;
+    let source = source(&database.url(), 1);
+    for (spoilt, reused) in [("select 1 / 0", true), ("set transaction read only", false)] {
+        let mut tx = source.open().await.unwrap();
+        let before = pid(&mut tx).await;
+        let _aborts = sqlx::raw_sql(spoilt).execute(&mut *tx).await;
+        let refused =
+            sqlx::query("insert into note (body) values ('lost')").execute(&mut *tx).await.unwrap_err();
+        tx.fail(&refused.into());
+        let mut next = source.open().await.unwrap();
+        assert_eq!(pid(&mut next).await == before, reused, "after {spoilt}");
+    }
+}
+
+#[tokio::test]
 async fn the_position_is_at_or_after_the_commit() {
     let database = shared().await;
     let source = source(&database.url(), 2);

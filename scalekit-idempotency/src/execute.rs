@@ -85,7 +85,7 @@ impl<D: Db> Execution<D> {
         refused.stand_down();
         shared.counts.executed();
         shared.step(Step::AfterCommit);
-        after::apply(&participants, operation, &record.after_commit, &shared.tasks).await;
+        after::apply(&participants, operation, &record.after_commit, &shared.background).await;
         lead.land(Arc::new(record));
         shared.step(Step::BeforeResponse);
         Ok(answer)

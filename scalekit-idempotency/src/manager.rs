@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::{
-    after,
+    after::{self, Background},
     body::read_body,
     config::{Config, DefaultDb},
     count::{Counters, Counts},
@@ -71,6 +71,7 @@ pub struct Idempotency<D: Db = DefaultDb>(Arc<Shared<D>>);
 pub(crate) struct Shared<D: Db> {
     pub(crate) config: Config<D>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) background: Background,
     pub(crate) counts: Counts,
     flights: Arc<Flights>,
 }
@@ -100,7 +101,8 @@ pub(crate) struct Taken<D: Db> {
 impl<D: Db> Idempotency<D> {
     pub(crate) fn new(config: Config<D>) -> Self {
         let (tasks, counts, flights) = (TaskTracker::new(), Counts::default(), Arc::default());
-        Self(Arc::new(Shared { config, tasks, counts, flights }))
+        let background = Background::new(tasks.clone());
+        Self(Arc::new(Shared { config, tasks, background, counts, flights }))
     }
 
     /// The layer for the routes whose requests carry a key.
@@ -210,7 +212,11 @@ impl<D: Db> Shared<D> {
             let mut tx = self.config.source.begin(&keyed.who).await?;
             let claimed =
                 match timeout_at(Instant::now() + self.config.deadline, claim(&mut *tx, &claim_of)).await {
-                    Ok(claimed) => claimed?,
+                    Ok(Ok(claimed)) => claimed,
+                    Ok(Err(error)) => {
+                        tx.fail(&error);
+                        return Err(error);
+                    }
                     Err(_) => {
                         tx.close();
                         let message = "the database did not answer the claim in time";
@@ -228,8 +234,13 @@ impl<D: Db> Shared<D> {
                 }
                 Next::Replay(record) => {
                     drop(tx);
-                    after::apply(&keyed.participants, record.operation, &record.after_commit, &self.tasks)
-                        .await;
+                    after::apply(
+                        &keyed.participants,
+                        record.operation,
+                        &record.after_commit,
+                        &self.background,
+                    )
+                    .await;
                     lead.land(Arc::clone(&record));
                     return Ok(Turn::Answer(self.replay(&record)));
                 }

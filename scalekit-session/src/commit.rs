@@ -175,9 +175,8 @@ impl Inner {
                     again = true;
                 }
                 Ok(Removed::Done | Removed::Gone) => return Ok(Hand::Give(ticket)),
-                Err(error) => {
-                    // The user is signed in; what is left behind dies with its idle time.
-                    tracing::warn!("the session before a sign-in could not be removed: {error}");
+                Err(_) => {
+                    shared.remove_later(old_key.clone(), mark);
                     return Ok(Hand::Give(ticket));
                 }
             }
@@ -185,7 +184,9 @@ impl Inner {
         if again {
             // The new session is there; the old one must not outlive it.
             let Some(old_key) = old_key else { return Ok(Hand::Give(ticket)) };
-            let _ = self.remove(&old_key, None, mark).await?;
+            if self.remove(&old_key, None, mark).await.is_err() {
+                shared.remove_later(old_key, mark);
+            }
             return Ok(Hand::Give(ticket));
         }
         Err(Error::new(ErrorKind::Conflict, "the session changed again and again during the sign-in"))

@@ -12,6 +12,7 @@ use crate::{
     Cookie, Store,
     address::session_key,
     cookie::{Found, Ticket},
+    leftover::Leftovers,
     metrics::{Counters, count},
     pending::Pending,
     store::{Loaded, Record, Rules, SessionKey},
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) request_budget: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
+    pub(crate) leftovers: Leftovers,
 }
 
 pub(crate) struct Inner {

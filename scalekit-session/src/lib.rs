@@ -89,6 +89,7 @@ mod field;
 mod identity;
 mod inner;
 mod layer;
+mod leftover;
 mod metrics;
 mod ops;
 mod participant;

@@ -73,17 +73,29 @@ impl Pending {
         self.put(field, wish)
     }
 
-    pub(crate) fn update(&mut self, field: &str, rerun: Rerun) -> Result<()> {
+    /// Records an update that gave this value; the closure does not run here.
+    pub(crate) fn update(&mut self, field: &str, rerun: Rerun, value: &str) -> Result<()> {
         let wish = match self.0.get(field) {
             None => Wish::Update(vec![rerun]),
             Some(Wish::Update(known)) if known.len() < MAX_CHANGES => {
                 Wish::Update(known.iter().cloned().chain([rerun]).collect())
             }
-            Some(known @ (Wish::Set(_) | Wish::Remove)) => Wish::Set(rerun(apply(known, None)?.as_deref())?),
+            Some(Wish::Set(_) | Wish::Remove) => Wish::Set(value.to_owned()),
             Some(Wish::Update(_)) => return Err(too_many()),
             Some(Wish::Add { .. }) => return Err(mixed()),
         };
         self.put(field, wish)
+    }
+
+    /// Whether both ask the same of a field, so that a value seen through one is the other's too.
+    pub(crate) fn agrees(&self, other: &Self, field: &str) -> bool {
+        match (self.0.get(field), other.0.get(field)) {
+            (None, None) | (Some(Wish::Remove), Some(Wish::Remove)) => true,
+            (Some(Wish::Set(one)), Some(Wish::Set(two))) => one == two,
+            // Nothing but more closures, or one that decides, can follow a closure.
+            (Some(Wish::Update(one)), Some(Wish::Update(two))) => one.len() == two.len(),
+            _ => false,
+        }
     }
 
     /// Whether some change depends on what the field held.
@@ -229,7 +241,14 @@ mod tests {
             Call::Set(field, value) => pending.set(&field.to_string(), value.to_string()),
             Call::Remove(field) => pending.remove(&field.to_string()),
             Call::Add(field, by, floor) => pending.add(&field.to_string(), by, floor),
-            Call::Update(field, by) => pending.update(&field.to_string(), Arc::new(move |old| plus(old, by))),
+            Call::Update(field, by) => {
+                let rerun: Rerun = Arc::new(move |old| plus(old, by));
+                let value = match pending.decides(&field.to_string()) {
+                    true => rerun(pending.view(&field.to_string(), None)?.as_deref())?,
+                    false => String::new(),
+                };
+                pending.update(&field.to_string(), rerun, &value)
+            }
         }
     }
 
@@ -292,7 +311,7 @@ mod tests {
         assert_eq!(refused.unwrap().kind(), ErrorKind::TooLarge);
         let mut updates = Pending::default();
         let rerun: Rerun = Arc::new(|_| Ok(String::new()));
-        let refused = (0..2_000).find_map(|_| updates.update("n", rerun.clone()).err());
+        let refused = (0..2_000).find_map(|_| updates.update("n", rerun.clone(), "").err());
         assert_eq!(refused.unwrap().kind(), ErrorKind::TooLarge);
         assert_eq!(updates.add("n", 1, false).unwrap_err().kind(), ErrorKind::Misuse);
         assert!(steps.add("m", MAX_STEP + 1, false).is_err() && steps.add("m", -MAX_STEP, false).is_ok());

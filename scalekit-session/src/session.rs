@@ -11,9 +11,12 @@ use crate::{
     Counter, CounterMap, Field, SessionOps,
     inner::{Fate, Inner, Known},
     ops::{decode, encode, member_name},
-    pending::not_a_number,
+    pending::{Pending, Rerun, not_a_number},
     store::{Committed, Record},
 };
+
+/// How often an `update` starts over because the same request changed the field while its closure ran.
+const MAX_OVERTAKEN: u32 = 8;
 
 /// The session of a request: an extractor, and a handle whose clones are the same session.
 ///
@@ -80,7 +83,7 @@ impl Session {
     pub async fn counter_map(&self, map: CounterMap) -> Result<BTreeMap<String, i64>> {
         let base = self.0.base().await?;
         let prefix = map.prefix();
-        let fields = self.0.lock().pending.view_all(&prefix, &base)?;
+        let fields = self.pending().view_all(&prefix, &base)?;
         let member = |(name, text): (String, String)| Ok((name[prefix.len()..].to_owned(), number(&text)?));
         fields.into_iter().map(member).collect()
     }
@@ -129,7 +132,8 @@ impl Session {
     }
 
     /// Changes a field by what it holds, starting from the default where it holds nothing; returns the new
-    /// value. If another request changed the field meanwhile, the closure runs again on what that left.
+    /// value. If another request changed the field meanwhile, the closure runs again on what that left. It
+    /// should only compute: what it asks of the session itself is kept from the first run only.
     ///
     /// # Errors
     /// As [`get`](Self::get); [`ErrorKind::Misuse`] on a route whose changes are recorded in a transaction:
@@ -148,11 +152,20 @@ impl Session {
             encode(&value)
         };
         let stored = base.0.get(field.name()).map(String::as_str);
-        let mut state = self.0.lock();
-        let before = state.pending.view(field.name(), stored)?;
-        let after = decode(&rerun(before.as_deref())?)?;
-        state.pending.update(field.name(), Arc::new(rerun))?;
-        Ok(after)
+        let rerun: Rerun = Arc::new(rerun);
+        for _ in 0..MAX_OVERTAKEN {
+            let pending = self.pending();
+            let after = rerun(pending.view(field.name(), stored)?.as_deref())?;
+            let mut state = self.0.lock();
+            if state.pending.agrees(&pending, field.name()) {
+                state.pending.update(field.name(), rerun, &after)?;
+                return decode(&after);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "the request itself changed the field while a closure updated it",
+        ))
     }
 
     /// Who is signed in.
@@ -199,6 +212,11 @@ impl Session {
         self.0.shared.applied(outcome)
     }
 
+    /// What was asked so far. A copy: closures run outside the lock, since one may use the session, or panic.
+    fn pending(&self) -> Pending {
+        self.0.lock().pending.clone()
+    }
+
     pub(crate) fn refuse_if_enlisted(&self, what: &str) -> Result<()> {
         if self.0.lock().enlisted {
             let message = format!("{what} cannot be recorded in a transaction: use set, remove, incr or add");
@@ -211,7 +229,7 @@ impl Session {
         // Where the handler itself has set it, there is nothing to load.
         let decided = self.0.lock().pending.decides(name);
         let base = if decided { Arc::<Record>::default() } else { self.0.base().await? };
-        self.0.lock().pending.view(name, base.0.get(name).map(String::as_str))
+        self.pending().view(name, base.0.get(name).map(String::as_str))
     }
 }
 

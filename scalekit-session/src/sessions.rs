@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, SystemClock, http::AroundLayer};
 
 use crate::{
-    Cookie, Metrics, SessionLayer, SessionPrincipal, Store, inner::Shared, metrics::Counters, store::Rules,
+    Cookie, Metrics, SessionLayer, SessionPrincipal, Store, inner::Shared, leftover::Leftovers,
+    metrics::Counters, store::Rules,
 };
 
 /// The sessions of a service: makes the layer, tells what happened. Clones are handles to the same.
@@ -182,6 +183,7 @@ impl SessionsBuilder {
             request_budget: self.request_budget,
             clock: self.clock,
             counters: Counters::default(),
+            leftovers: Leftovers::default(),
         })))
     }
 }

@@ -14,8 +14,6 @@ use crate::{Error, ErrorKind, Gate, Principal, Result};
 
 /// How long a request waits for a connection and its BEGIN.
 const ACQUIRE_WITHIN: Duration = Duration::from_millis(500);
-/// How many broken connections one request discards before it gives up.
-const BROKEN: usize = 3;
 
 /// Opens transactions where a principal's data is.
 ///
@@ -100,7 +98,8 @@ impl PoolSource {
         if self.gate.is_down() {
             self.probe(deadline).await?;
         }
-        for _ in 0..BROKEN {
+        // Each round discards a broken connection; a pool holds only so many, and the deadline ends it in any case.
+        while Instant::now() < deadline {
             let conn = self.acquire(deadline).await?;
             // A bound of its own: whoever queued long for its connection must not take it for a silent server.
             match timeout(self.within, Tx::begin(conn, None, self.pooler)).await {
@@ -154,7 +153,8 @@ impl PoolSource {
         match timeout_at(deadline, PgConnection::connect_with(&options)).await {
             Ok(Ok(conn)) => {
                 self.gate.succeeded();
-                conn.close().await.ok();
+                // A server that does not read the farewell has no claim to the request's time.
+                timeout_at(deadline, conn.close()).await.ok();
                 Ok(())
             }
             Ok(Err(error)) => self.judged(Err(error)),

@@ -11,7 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
-use super::{Db, DbConnection, Pooler, Postgres};
+use super::{Db, DbConnection, Pooler, Postgres, error::is_broken};
 use crate::{Error, ErrorKind, Position, Result};
 
 /// How long a COMMIT may take before its outcome counts as unknown.
@@ -57,7 +57,7 @@ pub(crate) type Home<D> = Arc<Mutex<Option<Open<D>>>>;
 pub(crate) struct Open<D: Db> {
     conn: Option<PoolConnection<D>>,
     lock: Option<OwnedSemaphorePermit>,
-    /// What the driver knows of the connection is so; else it is closed, not reused.
+    /// An answer has shown that what the driver knows of the connection is so. Without one it is closed, not reused.
     sound: bool,
 }
 
@@ -96,7 +96,7 @@ impl<D: Db> Tx<D> {
     pub async fn commit(mut self) -> Result<Position> {
         self.check_own()?;
         let mut open = self.open.take().ok_or_else(ended)?;
-        let conn = open.conn.as_mut().ok_or_else(ended)?;
+        let conn = open.unsettled()?;
         let outcome = match timeout(COMMIT_WITHIN, conn.commit_with_position()).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -115,8 +115,7 @@ impl<D: Db> Tx<D> {
     pub async fn rollback(mut self) -> Result<()> {
         self.check_own()?;
         let mut open = self.open.take().ok_or_else(ended)?;
-        let conn = open.conn.as_mut().ok_or_else(ended)?;
-        open.sound = false;
+        let conn = open.unsettled()?;
         let Ok(rolled_back) = timeout(COMMIT_WITHIN, D::TransactionManager::rollback(conn)).await else {
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -144,6 +143,17 @@ impl<D: Db> Tx<D> {
             open.sound = false;
         }
         self.home = None;
+    }
+
+    /// Ends it after this error of a statement: rolled back, and the connection closed if the error says that it is
+    /// of no further use, such as one to a server that has become read-only (SQLSTATE 25006).
+    ///
+    /// Dropped instead, such a connection would go back to the pool and fail the next writer.
+    pub fn fail(self, error: &Error) {
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
+        if source.is_some_and(is_broken) {
+            self.close();
+        }
     }
 
     #[cfg(feature = "http")]
@@ -195,6 +205,14 @@ impl<D: Db> Drop for Tx<D> {
         if let (Some(open), Some(home)) = (self.open.take(), self.home.take()) {
             *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         }
+    }
+}
+
+impl<D: Db> Open<D> {
+    /// The connection for a statement whose end decides: given up half-way, it stays unsound.
+    fn unsettled(&mut self) -> Result<&mut PoolConnection<D>> {
+        self.sound = false;
+        self.conn.as_mut().ok_or_else(ended)
     }
 }
 

@@ -6,6 +6,8 @@
     reason = "each test file uses its part, and fails by a panic"
 )]
 
+pub mod flaky;
+
 use std::time::Duration;
 
 use axum::{

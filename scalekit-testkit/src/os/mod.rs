@@ -12,4 +12,4 @@ pub(crate) use binary::{Binary, find, unprivileged_user};
 pub(crate) use process::{Process, Spawn, tail};
 pub(crate) use run::{make_dir, root, run};
 pub(crate) use server::Server;
-pub(crate) use signal::{send, tree, wait_gone, wait_stopped};
+pub(crate) use signal::{is_stopped, send, tree, wait_gone, wait_stopped};

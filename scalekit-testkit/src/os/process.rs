@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{run, send, tree, wait_gone};
+use super::{is_stopped, run, send, tree, wait_gone};
 
 /// How to start a process.
 pub(crate) struct Spawn {
@@ -103,8 +103,15 @@ impl Process {
     }
 
     /// The process and its descendants, with the process stopped so that it forks no more.
+    ///
+    /// SIGSTOP takes effect a moment after it was sent. A child that is forked in between would be missed, survive
+    /// its parent for a while, and keep a Postgres that starts again off the shared memory it is still attached to.
     pub(crate) fn stopped_tree(&self) -> Vec<u32> {
         send("STOP", &[self.pid]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_stopped(self.pid) && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_micros(100));
+        }
         tree(self.pid)
     }
 

@@ -33,7 +33,16 @@ pub(crate) fn tree(pid: u32) -> Vec<u32> {
 
 /// Waits until every process is stopped (or gone): SIGSTOP takes effect a moment after it was sent.
 pub(crate) async fn wait_stopped(pids: &[u32]) {
-    poll(pids, "stop", |state| matches!(state, None | Some('T' | 't' | 'Z' | 'X'))).await;
+    poll(pids, "stop", rests).await;
+}
+
+/// Whether the process is stopped, or gone.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    rests(state(pid))
+}
+
+fn rests(state: Option<char>) -> bool {
+    matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
 }
 
 /// Waits until every process is gone, or a zombie that holds nothing any more.
