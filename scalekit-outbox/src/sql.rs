@@ -37,6 +37,16 @@ pub mod postgres {
     pub const FETCH: &str = include_str!("sql/postgres/fetch.sql");
     /// The open windows of a relay, and which events are in them.
     pub const PLACES: &str = include_str!("sql/postgres/places.sql");
+    /// The newest tick: another relay's, for one that came too late to store its own.
+    pub const NEWEST: &str = include_str!("sql/postgres/newest.sql");
+    /// The first statement of a rebase, which is one transaction: holds up all relays of the database.
+    pub const REBASE_LOCK: &str = include_str!("sql/postgres/rebase_lock.sql");
+    /// What a rebase starts from; the second statement of it.
+    pub const REBASE_LOOK: &str = include_str!("sql/postgres/rebase_look.sql");
+    /// Puts all lanes on a fresh tick, with every event before them that is not known to be acknowledged; the third.
+    pub const REBASE: &str = include_str!("sql/postgres/rebase.sql");
+    /// Raises the number of the next event above all that are there; the last statement of a rebase.
+    pub const REBASE_SEQ: &str = include_str!("sql/postgres/rebase_seq.sql");
     /// Makes a parked event due, and with it its key.
     pub const REDRIVE: &str = include_str!("sql/postgres/redrive.sql");
     /// Lets go of all lanes of a relay that stops.
@@ -70,6 +80,11 @@ pub mod postgres {
         ("pending", PENDING),
         ("fetch", FETCH),
         ("places", PLACES),
+        ("newest", NEWEST),
+        ("rebase_lock", REBASE_LOCK),
+        ("rebase_look", REBASE_LOOK),
+        ("rebase", REBASE),
+        ("rebase_seq", REBASE_SEQ),
         ("redrive", REDRIVE),
         ("release", RELEASE),
         ("repark", REPARK),

@@ -42,13 +42,18 @@ pub trait OutboxConnection: DbConnection + sealed::Sealed {
     #[doc(hidden)]
     fn balance(&mut self, who: &Who) -> impl Future<Output = Result<Held>> + Send;
 
+    /// Puts all lanes on a fresh tick, with what was not acknowledged before them; how many events that were. `None`
+    /// if there was no need, which `force` does not ask for.
+    #[doc(hidden)]
+    fn rebase(&mut self, force: bool, pooler: Pooler) -> impl Future<Output = Result<Option<u64>>> + Send;
+
     /// Whether there is anything to send.
     #[doc(hidden)]
     fn pending(&mut self, who: &Who) -> impl Future<Output = Result<Pending>> + Send;
 
-    /// Stores a snapshot; `None` if another relay was at it.
+    /// Stores a snapshot, or finds the one that another relay has just stored.
     #[doc(hidden)]
-    fn tick(&mut self, who: &Who) -> impl Future<Output = Result<Option<i64>>> + Send;
+    fn tick(&mut self, who: &Who) -> impl Future<Output = Result<i64>> + Send;
 
     /// The next batch of each lane that is not busy.
     #[doc(hidden)]

@@ -53,8 +53,8 @@ impl OutboxConnection for PgConnection {
             sqlx::query(sql::MINE).bind(&relay).bind(lease).persistent(keep).fetch_one(&mut *self).await?;
         let (lanes, epochs): (Vec<i16>, Vec<i64>) = (row.try_get("lanes")?, row.try_get("epochs")?);
         let lanes = lanes.into_iter().zip(epochs).map(|(lane, epoch)| Ok((rows::lane(lane)?, epoch)));
-        let regressed = row.try_get::<Option<bool>, _>("regressed")?.unwrap_or_default();
-        Ok(Held { lanes: lanes.collect::<Result<_>>()?, fair: row.try_get("fair")?, regressed })
+        let (fair, moved) = (row.try_get("fair")?, row.try_get("moved")?);
+        Ok(Held { lanes: lanes.collect::<Result<_>>()?, fair, moved })
     }
 
     async fn pending(&mut self, who: &Who) -> Result<Pending> {
@@ -67,9 +67,27 @@ impl OutboxConnection for PgConnection {
         Ok(Pending { events: row.try_get("events")?, parked: row.try_get("parked")? })
     }
 
-    async fn tick(&mut self, who: &Who) -> Result<Option<i64>> {
+    async fn rebase(&mut self, force: bool, pooler: Pooler) -> Result<Option<u64>> {
+        let keep = pooler.keeps_statements();
+        sqlx::query(sql::REBASE_LOCK).persistent(keep).execute(&mut *self).await?;
+        let look = sqlx::query(sql::REBASE_LOOK).persistent(keep).fetch_one(&mut *self).await?;
+        if !(force || look.try_get("moved")?) {
+            return Ok(None);
+        }
+        let snap: String = look.try_get("snap")?;
+        let events: i64 =
+            sqlx::query_scalar(sql::REBASE).bind(snap).persistent(keep).fetch_one(&mut *self).await?;
+        sqlx::query(sql::REBASE_SEQ).persistent(keep).execute(self).await?;
+        Ok(Some(events.unsigned_abs()))
+    }
+
+    async fn tick(&mut self, who: &Who) -> Result<i64> {
         let keep = who.pooler.keeps_statements();
-        Ok(sqlx::query_scalar(sql::TICK).persistent(keep).fetch_optional(self).await?)
+        match sqlx::query_scalar(sql::TICK).persistent(keep).fetch_optional(&mut *self).await? {
+            Some(tick) => Ok(tick),
+            // Its commit is flushed, as ours would have been; what it does not see comes with the next look.
+            None => Ok(sqlx::query_scalar(sql::NEWEST).persistent(keep).fetch_one(self).await?),
+        }
     }
 
     async fn read(&mut self, who: &Who, tick: i64, known: &mut Known) -> Result<Vec<Batch>> {

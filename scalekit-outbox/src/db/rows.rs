@@ -28,8 +28,8 @@ pub struct Held {
     pub lanes: Vec<(u8, i64)>,
     /// How many each relay should have at least.
     pub fair: i64,
-    /// Whether the database is a copy whose transaction ids lie before those of the stored ticks.
-    pub regressed: bool,
+    /// Whether the database was moved to another system, so that its lanes stand on ticks that say nothing here.
+    pub moved: bool,
 }
 
 /// Whether there is anything to send.

@@ -56,8 +56,13 @@ impl OutboxConnection for SqliteConnection {
         Ok(Pending { events: row.try_get("events")?, parked: row.try_get("parked")? })
     }
 
-    async fn tick(&mut self, _: &Who) -> Result<Option<i64>> {
-        Ok(Some(0))
+    async fn tick(&mut self, _: &Who) -> Result<i64> {
+        Ok(0)
+    }
+
+    /// A file that is copied keeps the order of its rows.
+    async fn rebase(&mut self, _: bool, _: Pooler) -> Result<Option<u64>> {
+        Ok(None)
     }
 
     async fn read(&mut self, who: &Who, _: i64, _: &mut Known) -> Result<Vec<Batch>> {

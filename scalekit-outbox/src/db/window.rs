@@ -20,6 +20,7 @@ pub(super) async fn due(conn: &mut PgConnection, who: &Who, tick: i64) -> Result
         .bind(busy(who))
         .bind(BATCH_EVENTS)
         .bind(tick)
+        .bind(BATCH_BYTES)
         .persistent(who.pooler.keeps_statements())
         .fetch_all(conn)
         .await?;

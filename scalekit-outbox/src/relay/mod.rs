@@ -12,19 +12,16 @@ use scalekit_core::{
     Error, ErrorKind, Result, Worker,
     db::{Postgres, TxSource},
 };
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::{
-    meter::Meter,
-    run::Run,
-    work::{BOUND, end},
-};
+use self::{meter::Meter, run::Run, work::BOUND};
 use crate::{Lag, Outbox, OutboxConnection, OutboxDb, Sink, Waker};
 
 /// Longest name of a database, in bytes.
 const NAME: usize = 64;
+/// What the database's arithmetic of times can do.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A worker that carries the committed events of one database to a [`Sink`].
 ///
@@ -40,6 +37,12 @@ const NAME: usize = 64;
 /// | one event in the sink | it is parked with all later events of its key; other keys go on |
 /// | the database | nothing is sent; it is tried again every 250 ms |
 /// | this process | its lanes go to others within the lease and a second; what was not acknowledged is repeated |
+///
+/// A database that was restored from a dump, upgraded into a new system or fed by logical replication has other
+/// transaction ids than its ticks speak of. The first relay that runs on it notices, sends what is not known to be
+/// acknowledged once more, in order per key, and goes on under a new epoch; relays must run before the sequence of
+/// the events is used if a copy did not carry its value over. A copy of the files (a volume's snapshot) is not
+/// recognised as such: a sink that has later events refuses its lanes until [`rebase`](Self::rebase).
 ///
 /// **Round trips**: four short transactions per busy round, whatever the number of events; when idle, one a second.
 ///
@@ -106,10 +109,10 @@ impl<D: OutboxDb> Relay<D> {
         self
     }
 
-    /// How long an event stays in its table after it was sent; a day unless said otherwise.
+    /// How long an event stays in its table after it was sent; a day unless said otherwise, at most a century.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
-        self.retention = retention;
+        self.retention = retention.min(CENTURY);
         self
     }
 
@@ -128,10 +131,7 @@ impl<D: OutboxDb> Relay<D> {
     /// # Errors
     /// The database's failure.
     pub async fn lag(&self) -> Result<Lag> {
-        let mut tx = self.begin().await?;
-        let pooler = tx.pooler();
-        let found = timeout(BOUND, tx.lag(pooler)).await;
-        let (seconds, events) = end(tx, found).await?;
+        let (seconds, events) = self.step(BOUND, async |conn, pooler| conn.lag(pooler).await).await?;
         Ok(Lag { seconds, events, rate: self.meter.per_second() })
     }
 
@@ -140,10 +140,7 @@ impl<D: OutboxDb> Relay<D> {
     /// # Errors
     /// The database's failure.
     pub async fn parked(&self, limit: u16) -> Result<Vec<Parked>> {
-        let mut tx = self.begin().await?;
-        let pooler = tx.pooler();
-        let found = timeout(BOUND, tx.parked(limit, pooler)).await;
-        end(tx, found).await
+        self.step(BOUND, async |conn, pooler| conn.parked(limit, pooler).await).await
     }
 
     /// Sends a parked event, and those of its key that wait, again; `false` if there is none of that id.
@@ -151,12 +148,25 @@ impl<D: OutboxDb> Relay<D> {
     /// # Errors
     /// The database's failure.
     pub async fn redrive(&self, event: Uuid) -> Result<bool> {
-        let mut tx = self.begin().await?;
-        let pooler = tx.pooler();
-        let found = timeout(BOUND, tx.redrive(event, pooler)).await;
-        let found = end(tx, found).await?;
+        let found = self.step(BOUND, async |conn, pooler| conn.redrive(event, pooler).await).await?;
         self.wake();
         Ok(found)
+    }
+}
+
+impl Relay<Postgres> {
+    /// Begins a new epoch of the log, above all places that this database has given before, and sends once more what
+    /// is not acknowledged; how many events that are. For a database that was put back to an earlier state, whose
+    /// sink refuses its lanes as older than what it has. Relays may run meanwhile; appending goes on.
+    ///
+    /// Never on a database that another one has replaced: two would write the same log. Round trips: 6.
+    ///
+    /// # Errors
+    /// The database's failure; nothing has changed then.
+    pub async fn rebase(&self) -> Result<u64> {
+        let events = self.rebased(true).await?.unwrap_or_default();
+        self.wake();
+        Ok(events)
     }
 }
 

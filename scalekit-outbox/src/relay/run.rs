@@ -144,11 +144,8 @@ impl<'r, D: OutboxDb> Run<'r, D> {
     async fn balance(&mut self) -> Result<()> {
         let started = Instant::now();
         let held = self.relay.balance(&self.who()).await?;
-        if held.regressed {
-            tracing::error!(
-                database = %self.relay.database,
-                "the database is a copy whose transaction ids lie before those of the outbox: events cannot be told new from old"
-            );
+        if held.moved {
+            return self.rebase().await;
         }
         self.air.extend(started + self.relay.lease.mul_f64(0.8));
         // With less than its share it asks more often: another relay is about to let go of some.
@@ -166,6 +163,19 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             kept
         });
         self.lanes = held.lanes;
+        Ok(())
+    }
+
+    /// The database came here from another system: nothing is sent before its lanes stand on a tick of this one.
+    async fn rebase(&mut self) -> Result<()> {
+        if let Some(events) = self.relay.rebased(false).await? {
+            tracing::warn!(
+                database = %self.relay.database,
+                events,
+                "the database was moved to another system: what is not known to be acknowledged is sent once more"
+            );
+        }
+        self.beat = Instant::now();
         Ok(())
     }
 

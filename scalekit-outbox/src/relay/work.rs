@@ -2,49 +2,60 @@
 
 use std::time::Duration;
 
-use scalekit_core::{Error, ErrorKind, Principal, Result, db::Tx};
-use tokio::time::{error::Elapsed, timeout};
+use scalekit_core::{Error, ErrorKind, Principal, Result, db::Pooler};
+use tokio::time::timeout;
 
 use super::Relay;
 use crate::{OutboxConnection, OutboxDb, db};
 
 /// How long a step may take.
 pub(super) const BOUND: Duration = Duration::from_secs(5);
-/// How often a tick is tried again at once when another relay was at it.
-const TICKS: usize = 4;
+/// How long a rebase may take, which writes every event that was not acknowledged.
+const REBASE_BOUND: Duration = Duration::from_secs(300);
 
 impl<D: OutboxDb> Relay<D> {
-    pub(super) async fn begin(&self) -> Result<Tx<D>> {
+    /// Runs one step, commits it if it succeeds, rolls it back if it fails, and closes its connection if it takes
+    /// longer than `bound`.
+    pub(super) async fn step<T>(
+        &self,
+        bound: Duration,
+        work: impl AsyncFnOnce(&mut D::Connection, Pooler) -> Result<T>,
+    ) -> Result<T> {
         // The source has one database; whom the transaction is for does not matter to it.
-        self.source.begin(&Principal::user("outbox relay")).await
+        let mut tx = self.source.begin(&Principal::user("outbox relay")).await?;
+        let pooler = tx.pooler();
+        match timeout(bound, work(&mut tx, pooler)).await {
+            Ok(Ok(value)) => {
+                tx.commit().await?;
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                tx.rollback().await.ok();
+                Err(error)
+            }
+            Err(_) => {
+                tx.close();
+                Err(Error::new(ErrorKind::Unavailable, "a step of the relay took too long in the database"))
+            }
+        }
     }
-
     /// Renews the lease, and takes or gives lanes.
     pub(super) async fn balance(&self, who: &db::Who) -> Result<db::Held> {
-        let mut tx = self.begin().await?;
-        let who = at(who, &tx);
-        let done = timeout(BOUND, tx.balance(&who)).await;
-        end(tx, done).await
+        self.step(BOUND, async |conn, pooler| conn.balance(&at(who, pooler)).await).await
+    }
+
+    /// Puts all lanes on a fresh tick; `None` if there is no need for it any more.
+    pub(super) async fn rebased(&self, force: bool) -> Result<Option<u64>> {
+        self.step(REBASE_BOUND, async |conn, pooler| conn.rebase(force, pooler).await).await
     }
 
     pub(super) async fn pending(&self, who: &db::Who) -> Result<db::Pending> {
-        let mut tx = self.begin().await?;
-        let who = at(who, &tx);
-        let done = timeout(BOUND, tx.pending(&who)).await;
-        end(tx, done).await
+        self.step(BOUND, async |conn, pooler| conn.pending(&at(who, pooler)).await).await
     }
 
-    /// Stores a snapshot; an error if other relays did so each time that it tried.
+    /// Stores a snapshot.
     pub(super) async fn tick(&self, who: &db::Who) -> Result<i64> {
-        for _ in 0..TICKS {
-            let mut tx = self.begin().await?;
-            let who = at(who, &tx);
-            let done = timeout(BOUND, tx.tick(&who)).await;
-            if let Some(tick) = end(tx, done).await? {
-                return Ok(tick);
-            }
-        }
-        Err(Error::new(ErrorKind::Conflict, "other relays stored their snapshots first"))
+        self.step(BOUND, async |conn, pooler| conn.tick(&at(who, pooler)).await).await
     }
 
     /// The next batches; committed when this returns, so that their places in the log stand.
@@ -54,60 +65,27 @@ impl<D: OutboxDb> Relay<D> {
         tick: i64,
         known: &mut db::Known,
     ) -> Result<Vec<db::Batch>> {
-        let mut tx = self.begin().await?;
-        let who = at(who, &tx);
-        let done = timeout(BOUND, tx.read(&who, tick, known)).await;
-        end(tx, done).await
+        self.step(BOUND, async |conn, pooler| conn.read(&at(who, pooler), tick, known).await).await
     }
 
     pub(super) async fn ack(&self, who: &db::Who, acks: &[db::Ack]) -> Result<Vec<u8>> {
-        let mut tx = self.begin().await?;
-        let who = at(who, &tx);
-        let done = timeout(BOUND, tx.ack(&who, acks)).await;
-        end(tx, done).await
+        self.step(BOUND, async |conn, pooler| conn.ack(&at(who, pooler), acks).await).await
     }
 
     pub(super) async fn redriven(&self, who: &db::Who, redriven: &[db::Redriven]) -> Result<()> {
-        let mut tx = self.begin().await?;
-        let who = at(who, &tx);
-        let done = timeout(BOUND, tx.redriven(&who, redriven)).await;
-        end(tx, done).await
+        self.step(BOUND, async |conn, pooler| conn.redriven(&at(who, pooler), redriven).await).await
     }
 
     pub(super) async fn sweep(&self, who: &db::Who) -> Result<u64> {
-        let mut tx = self.begin().await?;
-        let who = at(who, &tx);
-        let done = timeout(BOUND, tx.sweep(&who, self.retention)).await;
-        end(tx, done).await
+        self.step(BOUND, async |conn, pooler| conn.sweep(&at(who, pooler), self.retention).await).await
     }
 
     pub(super) async fn release(&self, who: &db::Who) -> Result<()> {
-        let mut tx = self.begin().await?;
-        let who = at(who, &tx);
-        let done = timeout(BOUND, tx.release(&who)).await;
-        end(tx, done).await
+        self.step(BOUND, async |conn, pooler| conn.release(&at(who, pooler)).await).await
     }
 }
 
 /// The relay as it shows itself on this connection.
-fn at<D: OutboxDb>(who: &db::Who, tx: &Tx<D>) -> db::Who {
-    db::Who { pooler: tx.pooler(), ..who.clone() }
-}
-
-/// Commits a step that succeeded, rolls back one that failed, and closes the connection of one that took too long.
-pub(super) async fn end<D: OutboxDb, T>(tx: Tx<D>, done: Result<Result<T>, Elapsed>) -> Result<T> {
-    match done {
-        Ok(Ok(value)) => {
-            tx.commit().await?;
-            Ok(value)
-        }
-        Ok(Err(error)) => {
-            tx.rollback().await.ok();
-            Err(error)
-        }
-        Err(_) => {
-            tx.close();
-            Err(Error::new(ErrorKind::Unavailable, "a step of the relay took too long in the database"))
-        }
-    }
+fn at(who: &db::Who, pooler: Pooler) -> db::Who {
+    db::Who { pooler, ..who.clone() }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use tokio::sync::OnceCell;
 
 use super::{
-    cluster::{new_cluster, program},
+    cluster::{new_cluster, new_system, program},
     server::PostgresServer,
 };
 use crate::os::{Server, Spawn, free_port, run, unprivileged_user};
@@ -39,6 +39,7 @@ impl Postgres {
 #[must_use]
 pub struct PostgresBuilder {
     fsync: bool,
+    system: bool,
     settings: Vec<(String, String)>,
 }
 
@@ -52,6 +53,13 @@ impl PostgresBuilder {
         self
     }
 
+    /// A system identifier of its own, which takes `initdb` a second or two; else all servers of a machine are copies
+    /// of one.
+    pub fn own_system(mut self) -> Self {
+        self.system = true;
+        self
+    }
+
     /// Any server setting, as on the command line (`-c name=value`); it wins over the kit's own.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.into(), value.into()));
@@ -61,7 +69,7 @@ impl PostgresBuilder {
     /// Starts the server; returns when it serves.
     pub async fn start(self) -> PostgresServer {
         let dir = run().scratch("postgres");
-        let data = new_cluster(&dir);
+        let data = if self.system { new_system(&dir) } else { new_cluster(&dir) };
         start_on(dir, data, self).await
     }
 }

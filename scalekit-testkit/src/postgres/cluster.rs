@@ -25,6 +25,14 @@ pub(super) fn new_cluster(dir: &Path) -> PathBuf {
     data
 }
 
+/// The data directory of a fresh cluster that is no copy: its system identifier is its own. It takes a second or two.
+pub(super) fn new_system(dir: &Path) -> PathBuf {
+    let data = dir.join("data");
+    make_dir(&data);
+    initialize(&data);
+    data
+}
+
 /// The data directory of a standby that streams from the server on this port, through a slot of its own.
 pub(super) fn new_standby(dir: &Path, primary: u16, slot: &str) -> PathBuf {
     let data = dir.join("data");
@@ -59,13 +67,17 @@ fn template() -> PathBuf {
     let half = home.join("half-made");
     let _ = fs::remove_dir_all(&half);
     make_dir(&half);
-    let mut initdb = as_owner(&half, program("initdb"));
-    initdb.arg("-D").arg(&half);
-    initdb.args(["-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8"]);
-    run_checked(&mut initdb);
+    initialize(&half);
     // Renamed as a whole: a template that is there is complete, even if initdb was killed half-way.
     fs::rename(&half, &template).unwrap_or_else(|e| panic!("{}: {e}", template.display()));
     template
+}
+
+fn initialize(data: &Path) {
+    let mut initdb = as_owner(data, program("initdb"));
+    initdb.arg("-D").arg(data);
+    initdb.args(["-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8"]);
+    run_checked(&mut initdb);
 }
 
 /// Such as `15.18`.
@@ -90,8 +102,10 @@ fn as_owner(data: &Path, program: PathBuf) -> Command {
     command
 }
 
-fn run_checked(command: &mut Command) {
+/// Runs a command to its end; what it printed.
+pub(super) fn run_checked(command: &mut Command) -> Vec<u8> {
     let out = command.stdin(Stdio::null()).current_dir("/").output();
     let out = out.unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(out.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&out.stderr));
+    out.stdout
 }

@@ -2,6 +2,7 @@
 mod bouncer;
 mod builder;
 mod cluster;
+mod copy;
 mod database;
 mod server;
 mod standby;

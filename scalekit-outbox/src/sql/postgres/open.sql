@@ -12,6 +12,9 @@ update scalekit.lane as l
   from scalekit.tick p, scalekit.tick c, bounds
  where p.id = l.tick and c.id = $3 and l.tick < $3
    and l.owner = $1::uuid and l.next_tick is null and not l.lane = any ($2)
+   -- Ticks of different systems cannot be compared.
+   and (p.cluster = '' or split_part(p.cluster, '/', 1) = split_part(c.cluster, '/', 1)
+                          and pg_snapshot_xmax(p.snap) <= pg_snapshot_xmax(c.snap))
    and (exists (select from scalekit.event e
                  where e.lane = l.lane and e.xid >= pg_snapshot_xmax(p.snap) and e.xid < pg_snapshot_xmax(c.snap)
                    and pg_visible_in_snapshot(e.xid, c.snap))

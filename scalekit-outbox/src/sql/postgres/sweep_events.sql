@@ -10,4 +10,8 @@ delete from scalekit.event
                where e.lane = l.lane and e.xid < pg_snapshot_xmin(p.snap)
                order by e.xid, e.seq
                limit $3) old
-        where l.owner = $1::uuid and old.at < clock_timestamp() - make_interval(secs => $2)))
+        where l.owner = $1::uuid
+          -- A tick of another system says nothing about the transactions of this one.
+          and split_part(p.cluster, '/', 1) = (select system_identifier::text from pg_control_system())
+          and pg_snapshot_xmax(p.snap) <= pg_snapshot_xmax(pg_current_snapshot())
+          and old.at < clock_timestamp() - make_interval(secs => $2)))
