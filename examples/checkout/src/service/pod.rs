@@ -17,10 +17,11 @@ use tower::ServiceExt;
 
 /// How long the open requests of a pod that is stopped may take to end.
 const REQUESTS_END: Duration = Duration::from_secs(5);
-/// How long its background work may take then.
-const WORKERS_END: Duration = Duration::from_secs(3);
+/// How long what requests left running may take to end, and its background work then.
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
+const WORKERS_END: Duration = Duration::from_millis(2500);
 /// How long a runtime that ends may wait for its threads to drop what they run.
-const THREADS_END: Duration = Duration::from_secs(1);
+const THREADS_END: Duration = Duration::from_millis(250);
 
 /// A request on its way to a pod, and where the answer goes. The answer's absence is the front's 502.
 pub(crate) struct Job {
