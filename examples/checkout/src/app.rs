@@ -125,6 +125,7 @@ fn for_everybody(pod: &Pod) -> Router {
         .route("/scaling/outbox", get(operations::scaling))
         .route("/ops", get(operations::page))
         .route("/ops/data", get(operations::data))
+        .route("/ops/redrive", post(operations::redrive))
         .with_state(Arc::clone(pod))
 }
 

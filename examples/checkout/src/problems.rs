@@ -25,6 +25,11 @@ pub(crate) fn no_such_order() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such order")
 }
 
+/// An event that waits nowhere: never parked, or on its way again.
+pub(crate) fn not_parked() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "No such event is parked")
+}
+
 /// A value that is understood and not accepted.
 pub(crate) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request cannot be processed")
