@@ -56,9 +56,10 @@ pub(crate) struct Launch {
 /// Runs a pod on a thread of its own, since a runtime must not be dropped within another; calls `ended` at the end,
 /// however it ends.
 pub(crate) fn spawn(launch: Launch, ended: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    // First of all: whatever fails below, the pod's place must not stay taken.
+    let ended = OnDrop(Some(ended));
     let name = format!("pod-{}", launch.number);
     let threads = Builder::new_multi_thread().thread_name(&name).enable_all().build()?;
-    let ended = OnDrop(Some(ended));
     thread::Builder::new().name(name).spawn(move || {
         run(threads, launch);
         drop(ended);

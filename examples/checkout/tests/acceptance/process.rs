@@ -1,6 +1,6 @@
 //! How a process ends, and how the next one takes its place.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use scalekit_testkit::{free_port, wait_until};
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Semaphore, task::JoinSet, time::Instant};
@@ -149,6 +149,36 @@ async fn a_port_is_free_again_directly_after_sigkill() {
         shop.running.kill9().await;
     }
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_behind_is_removed_by_the_next_and_no_running_one_loses_its_files() {
+    let dir = std::env::temp_dir().join(format!("runs-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&dir).unwrap();
+    let names = || -> BTreeSet<String> {
+        let entries = std::fs::read_dir(&dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let program = embedded().args(["--listen", "127.0.0.1:0"]).env("TMPDIR", dir.display().to_string());
+    let killed = Shop::start(&program).await;
+    let of_killed = names();
+    assert_eq!(of_killed.len(), 1, "{of_killed:?}");
+    let living = Shop::start(&program).await;
+    assert!(names().len() == 2 && names().is_superset(&of_killed), "{:?}", names());
+    killed.running.kill9().await;
+    assert!(names().is_superset(&of_killed), "nobody could remove it");
+
+    let next = Shop::start(&program).await;
+    assert!(names().len() == 2 && names().is_disjoint(&of_killed), "{:?}", names());
+    for shop in [living, next] {
+        let ada = Browser::of(&shop.url, "acme", "ada").await;
+        ada.fill("tea", 1).await;
+        ada.checkout_until_decided(&key(), "tok_visa").await.order_id();
+        shop.running.terminate();
+        assert_eq!(shop.running.wait_exit().await.code(), Some(0));
+    }
+    assert_eq!(names(), BTreeSet::new());
+    std::fs::remove_dir(dir).unwrap();
 }
 
 #[tokio::test]
