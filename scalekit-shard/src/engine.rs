@@ -31,6 +31,10 @@ pub trait Engine: Db {
     #[doc(hidden)]
     fn begin(source: &Self::Source) -> impl Future<Output = Result<Tx<Self>>> + Send;
 
+    /// What the database says it is; `None` if it is the topology's own in any case.
+    #[doc(hidden)]
+    fn identity(tx: &mut Tx<Self>) -> impl Future<Output = Result<Option<String>>> + Send;
+
     #[doc(hidden)]
     fn is_down(source: &Self::Source) -> bool;
 

@@ -19,6 +19,9 @@ use crate::{
 /// A pool that nobody uses gives its connections back.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// See the file.
+const IDENTITY: &str = include_str!("sql/postgres/identity.sql");
+
 impl Engine for Postgres {
     type Settings = Pooler;
     type Source = PoolSource;
@@ -42,6 +45,10 @@ impl Engine for Postgres {
 
     async fn begin(source: &PoolSource) -> Result<Tx> {
         source.open().await
+    }
+
+    async fn identity(tx: &mut Tx) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar(IDENTITY).persistent(false).fetch_one(&mut **tx).await?)
     }
 
     fn is_down(source: &PoolSource) -> bool {

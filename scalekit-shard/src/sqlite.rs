@@ -51,6 +51,9 @@ impl FileLocks {
     }
 }
 
+/// See the file.
+const IDENTITY: &str = include_str!("sql/sqlite/identity.sql");
+
 impl Engine for Sqlite {
     type Settings = FileLocks;
     type Source = SqliteSource;
@@ -77,6 +80,10 @@ impl Engine for Sqlite {
 
     async fn begin(source: &SqliteSource) -> Result<Tx<Sqlite>> {
         source.open().await
+    }
+
+    async fn identity(tx: &mut Tx<Sqlite>) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar(IDENTITY).persistent(false).fetch_one(&mut **tx).await?)
     }
 
     /// A file is there or it is not.

@@ -197,6 +197,33 @@ impl<D: Engine> Topology<D> {
         Ok(())
     }
 
+    /// Asks every database what it is, and refuses two that turn out to be one under two names, such as `localhost` and
+    /// `127.0.0.1`, or a link to a file: it would be taken for two in the budget and get two relays.
+    ///
+    /// Shards whose URLs name the same database share it on purpose, and pass. A database that is away is passed over:
+    /// ask again when it is back. A server that is restarted between two questions is not recognised.
+    /// **Round trips**: 3 per database, one database after the other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with the names of both shards; the failure of a database that does not answer the question.
+    pub async fn check_distinct(&self) -> Result<()> {
+        let mut known: Vec<(String, &str)> = Vec::new();
+        for shard in self.databases() {
+            let identity = match shard.identity().await {
+                Err(error) if error.is_transient() => continue,
+                asked => asked?,
+            };
+            let Some(identity) = identity else { continue };
+            if let Some((_, other)) = known.iter().find(|(of, _)| *of == identity) {
+                let message =
+                    format!("the shards {other:?} and {:?} are one database under two names", shard.name());
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            known.push((identity, shard.name()));
+        }
+        Ok(())
+    }
+
     /// Closes all pools and waits for their connections.
     pub async fn close(&self) {
         for shard in self.shards() {
@@ -222,6 +249,13 @@ impl<D: Engine> Shard<D> {
     /// As [`TxSource::begin`].
     pub async fn open(&self) -> Result<Tx<D>> {
         D::begin(&self.source).await
+    }
+
+    async fn identity(&self) -> Result<Option<String>> {
+        let mut tx = self.open().await?;
+        let identity = D::identity(&mut tx).await?;
+        tx.rollback().await?;
+        Ok(identity)
     }
 
     /// Whether its server is taken to be down.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use scalekit_core::{
-    Principal,
+    ErrorKind, Principal,
     db::{MIGRATIONS, Migration, Sqlite, TxSource},
 };
 use scalekit_shard::{FileLocks, ShardMap, Topology};
@@ -121,4 +121,19 @@ async fn two_shards_on_one_file_are_one_database() {
     }
     assert_eq!(tenants_on(&topology, "s0").await, ["s0", "s1"]);
     topology.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_a_file_is_that_file() {
+    let folder = Folder::new();
+    let file = |name: &str| format!("sqlite:{}", folder.0.join(name).display());
+    let map = || ShardMap::even(["s0", "s1"]).unwrap();
+    let with =
+        |other: &str| Topology::<Sqlite>::builder(map()).with_url("s0", file("a.db")).with_url("s1", other);
+    with(&file("b.db")).build().unwrap().check_distinct().await.unwrap();
+    std::os::unix::fs::symlink(folder.0.join("a.db"), folder.0.join("link.db")).unwrap();
+    let error = with(&file("link.db")).build().unwrap().check_distinct().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("\"s0\" and \"s1\" are one database"), "{error}");
+    with("sqlite::memory:").build().unwrap().check_distinct().await.unwrap();
 }

@@ -284,3 +284,34 @@ fn a_topology_is_a_source_that_can_be_shared() {
     fn shared<T: TxSource<Postgres> + Clone>() {}
     shared::<Topology>();
 }
+
+#[tokio::test]
+async fn one_database_under_two_names_is_refused_by_both_shards() {
+    let (a, b) = (shared().await, shared().await);
+    // A role that owns nothing: what is asked needs no privilege.
+    let role = format!("plain_{}", a.name());
+    let owner = a.pool(1).await;
+    for statement in
+        [format!("create role {role} login"), format!("grant connect on database {} to {role}", a.name())]
+    {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&owner).await.unwrap();
+    }
+    let by_name = a.url().replace("127.0.0.1", "localhost");
+    assert_ne!(by_name, a.url());
+    let by_role = a.url().replace("postgres@127.0.0.1", &format!("{role}@localhost"));
+    for other in [by_name, by_role] {
+        let both = builder(&["s0", "s1"]).with_url("s0", a.url()).with_url("s1", other).build().unwrap();
+        let error = both.check_distinct().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("\"s0\" and \"s1\" are one database"), "{error}");
+        assert!(!error.to_string().contains("postgres:"), "{error}");
+    }
+    // Two databases of one server are two, and one that is shared on purpose is one.
+    let two =
+        builder(&["s0", "s1", "s2"]).with_url("s0", a.url()).with_url("s1", b.url()).with_url("s2", a.url());
+    two.build().unwrap().check_distinct().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop owned by {role}; drop role {role}")))
+        .execute(&owner)
+        .await
+        .unwrap();
+}

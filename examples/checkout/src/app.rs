@@ -1,6 +1,6 @@
 //! The app of one pod: its routes, and the whole stack around them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -33,8 +33,6 @@ use crate::{
 const BODY_MAX: usize = 16 * 1024;
 /// Connections per shard for relay and consumer, so that requests cannot starve them; a probe makes it four.
 const BACKGROUND_POOL: u32 = 3;
-/// How long executions that outlive their clients may take to end.
-const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 
 /// What handlers share; a clone is a handle.
 pub(crate) type Pod = Arc<Inner>;
@@ -84,7 +82,7 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
     pod.shared.registry.enter(&pod);
     let router = router(&pod, &idempotency)?;
     let settle = Box::pin(async move {
-        if !idempotency.drain(SETTLE_WITHIN).await {
+        if !idempotency.drain(service::SETTLED).await {
             tracing::warn!(pod = number, "an execution did not end in time");
         }
     });
@@ -127,6 +125,7 @@ fn for_everybody(pod: &Pod) -> Router {
         .route("/scaling/outbox", get(operations::scaling))
         .route("/ops", get(operations::page))
         .route("/ops/data", get(operations::data))
+        .route("/ops/redrive", post(operations::redrive))
         .with_state(Arc::clone(pod))
 }
 

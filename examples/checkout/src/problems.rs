@@ -13,6 +13,7 @@ use scalekit::{
     http::{Problem, Request},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 /// An unknown path.
 pub(crate) async fn not_found() -> Problem {
@@ -22,6 +23,11 @@ pub(crate) async fn not_found() -> Problem {
 /// An order that does not exist, or is somebody else's.
 pub(crate) fn no_such_order() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such order")
+}
+
+/// An event that waits nowhere: never parked, or on its way again.
+pub(crate) fn not_parked() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "No such event is parked")
 }
 
 /// A value that is understood and not accepted.
@@ -41,6 +47,14 @@ pub(crate) fn pod_killed() -> Problem {
         .with_detail("It may have been carried out; repeat it with the same Idempotency-Key")
 }
 
+/// The whole of a body has this long to arrive; a pause between its bytes is no excuse. Where a key is asked for, the
+/// idempotency layer has read the body before, within a time of its own.
+const BODY_WITHIN: Duration = Duration::from_secs(15);
+
+fn body_late() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The request's body did not arrive in time")
+}
+
 /// [`axum::Json`], whose refusals are problems.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
@@ -49,9 +63,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::from_request(request, state).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(rejected(&rejection)),
+        match timeout(BODY_WITHIN, Json::from_request(request, state)).await {
+            Ok(Ok(Json(value))) => Ok(Self(value)),
+            Ok(Err(rejection)) => Err(rejected(&rejection)),
+            Err(_) => Err(body_late()),
         }
     }
 }

@@ -19,12 +19,14 @@ use crate::{
     shared::{Shared, not_started},
 };
 
-pub(crate) use pod::{App, Start};
+pub(crate) use pod::{App, SETTLED, Start};
 pub(crate) use state::{Phase, State};
 
-/// How long open requests, and then the pods' background work, may take to end. Together below ten seconds.
-const REQUESTS_END: Duration = Duration::from_secs(5);
-const PODS_END: Duration = Duration::from_secs(3);
+/// How long open requests may take to end; those that are late are dropped, and delay nothing that follows.
+const REQUESTS_END: Duration = Duration::from_secs(4);
+/// How long the pods' background work may take then: longer than a pod's own bounds, so that none which keeps
+/// them is killed. Together below ten seconds.
+const PODS_END: Duration = Duration::from_secs(5);
 
 /// Why the process cannot run.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub(crate) struct Failure {
     pub(crate) configuration: bool,
 }
 
-/// Serves until SIGTERM or Ctrl-C.
+/// Serves until SIGTERM or Ctrl-C, which end it at once while it starts.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::other(format!("no runtime: {error}")))?;
@@ -51,15 +53,20 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let addr = listener.local_addr().map_err(|error| Failure::other(error.to_string()))?;
     let state = Arc::new(State::default());
     let count = settings.pods;
-    let shared = Shared::open(settings, Arc::clone(&state)).await.map_err(not_started)?;
+    let shared = tokio::select! {
+        opened = Shared::open(settings, Arc::clone(&state)) => opened.map_err(not_started)?,
+        // Nothing has been promised to anybody yet, and what a database has not committed it forgets.
+        () = stop.wanted() => return Ok(()),
+    };
     let pods = pods::Pods::new(count, shared.starter());
 
-    let front = front::Front::new(Arc::clone(&pods)).serve(listener);
+    let front = front::Front::new(Arc::clone(&pods), front::Limits::default()).serve(listener);
     let started = tokio::select! {
         started = pods.start_all() => started,
         () = stop.wanted() => Ok(()),
     };
-    if started.is_ok() && !stop.came {
+    let serves = started.is_ok() && !stop.came;
+    if serves {
         state.enter(Phase::Serving);
         console::print(&format!("listening on http://{addr}"));
         commands::listen(Arc::clone(&pods));
@@ -67,8 +74,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     }
     state.enter(Phase::Draining);
     tracing::info!("draining");
-    front.end(REQUESTS_END).await;
-    pods.stop_all(PODS_END).await;
+    let (requests_end, pods_end) = if serves { (REQUESTS_END, PODS_END) } else { Default::default() };
+    front.end(requests_end).await;
+    pods.stop_all(pods_end).await;
     shared.close();
     started.map_err(not_started)
 }

@@ -23,7 +23,10 @@ pub(crate) use urls::Events;
 /// consumer in this process, a payment provider of its own.
 ///
 /// While it runs, lines on standard input drive its pods, numbered from 1: `stop I` drains one, `kill I` drops all its
-/// work at once, `start I` starts it again. Each is acknowledged on standard output. SIGTERM drains and ends.
+/// work at once, `start I` starts it again. Each is acknowledged on standard output.
+///
+/// SIGTERM and Ctrl-C drain it, within 10 seconds; while it starts they end it at once. Exit codes: 0 if it was told to
+/// end, 1 if it failed, 2 if it cannot work as it was configured.
 #[derive(Parser, Debug)]
 #[command(name = "checkout", version, max_term_width = 110)]
 struct Arguments {

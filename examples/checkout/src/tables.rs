@@ -14,7 +14,10 @@ use scalekit::{
 };
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::db::{self, Db};
+use crate::{
+    db::{self, Db},
+    orders::in_time,
+};
 
 /// How often a database that is away is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -32,13 +35,13 @@ impl Tables {
         let mut creating = JoinSet::new();
         for shard in topology.databases() {
             self.lock().insert(shard.name().to_owned());
-            let (tables, shard) = (Arc::clone(self), shard.clone());
-            creating.spawn(async move { tables.create_on(shard).await });
+            let (tables, shard, topology) = (Arc::clone(self), shard.clone(), topology.clone());
+            creating.spawn(async move { tables.create_on(shard, topology).await });
         }
         while let Some(created) = creating.join_next().await {
             created.map_err(|error| Error::new(ErrorKind::Internal, "no tables").with_source(error))??;
         }
-        Ok(())
+        in_time(topology.check_distinct()).await
     }
 
     /// Transactions on shards that have their tables.
@@ -46,15 +49,23 @@ impl Tables {
         Source { topology: topology.clone(), tables: Arc::clone(self) }
     }
 
-    async fn create_on(self: Arc<Self>, shard: Shard<Db>) -> Result<()> {
+    async fn create_on(self: Arc<Self>, shard: Shard<Db>, topology: Topology<Db>) -> Result<()> {
         match db::migrate(&shard).await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(shard = shard.name(), %error, "the tables are created once the database is back");
                 tokio::spawn(async move {
                     loop {
                         sleep(AGAIN).await;
-                        match db::migrate(&shard).await {
+                        let created = async {
+                            db::migrate(&shard).await?;
+                            // It was not asked at the start what it is.
+                            in_time(topology.check_distinct()).await
+                        };
+                        match created.await {
                             Ok(()) => return self.created(&shard),
+                            Err(error) if !error.is_transient() => {
+                                tracing::error!(shard = shard.name(), %error, "the shard is not used");
+                            }
                             Err(error) => tracing::debug!(shard = shard.name(), %error, "no tables yet"),
                         }
                     }

@@ -8,12 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 use scalekit::{
-    Worker,
+    Result, Worker,
     outbox::{Lag, Parked, RedisStreams, Relay},
     slo::Slo,
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{carriers::Carriers, db::Db};
 
@@ -83,6 +84,26 @@ impl Watch {
         let relays = state.databases.iter();
         let relays = relays.flat_map(|seen| seen.parked.iter().map(|one| (seen.name.clone(), one.clone())));
         relays.chain(state.parked.iter().map(|one| ("redis".to_owned(), one.clone()))).collect()
+    }
+
+    /// Has a parked event handled again, wherever it waits; `false` if it waits nowhere.
+    ///
+    /// # Errors
+    /// The failure of a place that may have it, if no other one has.
+    pub(crate) async fn redrive(&self, event: Uuid) -> Result<bool> {
+        let mut failed = None;
+        for relay in &self.relays {
+            match relay.redrive(event).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        let found = match &self.streams {
+            Some(streams) => streams.redrive(event).await?,
+            None => false,
+        };
+        failed.filter(|_| !found).map_or(Ok(found), Err)
     }
 
     /// What each objective has gained within the last five minutes.

@@ -1,12 +1,13 @@
 //! SQLite files: what runs when nothing is asked for.
 
-use std::{env, fs, path::PathBuf, process};
+mod temporary;
 
 use scalekit::{
     Error, ErrorKind, Result,
     shard::{FileLocks, ShardMap, Topology},
 };
 
+use self::temporary::Temporary;
 use crate::settings::{Settings, ShardSpec};
 
 pub(crate) use scalekit::db::Sqlite as Database;
@@ -22,7 +23,7 @@ const DEFAULT_SHARDS: [&str; 2] = ["a", "b"];
 pub(crate) struct Databases {
     shards: Vec<ShardSpec>,
     locks: FileLocks,
-    temporary: Option<PathBuf>,
+    temporary: Option<Temporary>,
 }
 
 impl Databases {
@@ -30,8 +31,10 @@ impl Databases {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         let (shards, temporary) = match settings.shards.as_slice() {
             [] => {
-                let dir = temporary_directory()?;
-                (DEFAULT_SHARDS.map(|name| file_in(&dir, name)).to_vec(), Some(dir))
+                let dir = Temporary::new().map_err(|error| {
+                    Error::new(ErrorKind::Internal, "no temporary directory").with_source(error)
+                })?;
+                (DEFAULT_SHARDS.map(|name| file_in(dir.path(), name)).to_vec(), Some(dir))
             }
             given => (given.to_vec(), None),
         };
@@ -51,21 +54,10 @@ impl Databases {
 
     /// Removes files that nobody asked to keep.
     pub(crate) fn close(&self) {
-        if let Some(dir) = &self.temporary
-            && let Err(error) = fs::remove_dir_all(dir)
-        {
-            tracing::warn!(%error, dir = %dir.display(), "the temporary directory is left behind");
+        if let Some(dir) = &self.temporary {
+            dir.remove();
         }
     }
-}
-
-fn temporary_directory() -> Result<PathBuf> {
-    let dir = env::temp_dir().join(format!("checkout-{}-{}", process::id(), uuid::Uuid::now_v7()));
-    fs::create_dir(&dir).map_err(|error| {
-        let message = format!("no temporary directory at {}", dir.display());
-        Error::new(ErrorKind::Internal, message).with_source(error)
-    })?;
-    Ok(dir)
 }
 
 fn file_in(dir: &std::path::Path, name: &str) -> ShardSpec {

@@ -14,6 +14,21 @@ function row(kind, values) {
   return tr;
 }
 
+// Has a parked event handled again; the next refresh shows what became of it.
+function redrive(event) {
+  const button = Object.assign(document.createElement('button'), { textContent: 'Redrive' });
+  button.dataset.event = event;
+  button.onclick = async () => {
+    button.disabled = true;
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch('/ops/redrive', { method: 'POST', headers, body: JSON.stringify({ event }) });
+    button.textContent = response.ok ? 'Asked for' : `Refused: ${response.status}`;
+  };
+  const td = document.createElement('td');
+  td.append(button);
+  return td;
+}
+
 // A table is `{columns: [..], rows: [[..], ..]}`.
 function draw(id, table) {
   const element = document.getElementById(id);
@@ -21,6 +36,10 @@ function draw(id, table) {
   head.append(row('th', table.columns));
   const body = document.createElement('tbody');
   body.append(...(table.rows.length ? table.rows.map((values) => row('td', values)) : [row('td', ['none'])]));
+  if (id === 'parked') {
+    const event = table.columns.indexOf('event');
+    table.rows.forEach((values, at) => body.rows[at].append(redrive(values[event])));
+  }
   element.replaceChildren(head, body);
 }
 

@@ -49,7 +49,7 @@ pub(crate) async fn place(
         return Err(cart_empty().into());
     }
     let order_id = Uuid::now_v7();
-    let lineage = session.lineage().await?.unwrap_or_default();
+    let lineage = session.lineage().await?.ok_or_else(session_gone)?;
     let generation = session.counter(GENERATION).await?;
     let new = NewOrder { order_id, who: &who, lineage: &lineage, generation, lines: &lines, operation };
     let order = match orders::place(&mut tx, &new).await? {
@@ -92,6 +92,11 @@ fn check(token: &str) -> Result<(), Problem> {
 
 fn cart_empty() -> Problem {
     Problem::new(StatusCode::CONFLICT, "cart-empty", "There is nothing in the cart")
+}
+
+/// It was there when the principal was taken from it. Without it the order would be unique on nothing.
+fn session_gone() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The session has ended; sign in again")
 }
 
 fn cart_ordered() -> Problem {

@@ -7,9 +7,16 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use scalekit::outbox::{Scaling, ScalingTarget};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::{app::Pod, ops, pages, problems::Refusal, service::Phase};
+use crate::{
+    app::Pod,
+    ops, pages,
+    problems::{Body, Refusal, not_parked},
+    service::Phase,
+};
 
 /// `GET /healthz`
 pub(crate) async fn alive() -> &'static str {
@@ -60,6 +67,24 @@ pub(crate) async fn page() -> Html<String> {
 /// `GET /ops/data`: the tables of the page.
 pub(crate) async fn data(State(pod): State<Pod>) -> Json<Value> {
     Json(ops::tables(&pod))
+}
+
+/// Which event is to be handled again.
+#[derive(Deserialize)]
+pub(crate) struct Redrive {
+    event: Uuid,
+}
+
+/// `POST /ops/redrive`: has a parked event handled again. As public as the page, which a service that is not an
+/// example keeps to its own network; only JSON is taken, so that no other site's form can send it.
+pub(crate) async fn redrive(
+    State(pod): State<Pod>,
+    Body(asked): Body<Redrive>,
+) -> Result<StatusCode, Refusal> {
+    match pod.watch.redrive(asked.event).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(not_parked().into()),
+    }
 }
 
 fn up(is_up: bool) -> &'static str {

@@ -17,10 +17,11 @@ use tower::ServiceExt;
 
 /// How long the open requests of a pod that is stopped may take to end.
 const REQUESTS_END: Duration = Duration::from_secs(5);
-/// How long its background work may take then.
-const WORKERS_END: Duration = Duration::from_secs(3);
+/// How long what requests left running may take to end, and its background work then.
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
+const WORKERS_END: Duration = Duration::from_millis(2500);
 /// How long a runtime that ends may wait for its threads to drop what they run.
-const THREADS_END: Duration = Duration::from_secs(1);
+const THREADS_END: Duration = Duration::from_millis(250);
 
 /// A request on its way to a pod, and where the answer goes. The answer's absence is the front's 502.
 pub(crate) struct Job {
@@ -55,9 +56,10 @@ pub(crate) struct Launch {
 /// Runs a pod on a thread of its own, since a runtime must not be dropped within another; calls `ended` at the end,
 /// however it ends.
 pub(crate) fn spawn(launch: Launch, ended: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    // First of all: whatever fails below, the pod's place must not stay taken.
+    let ended = OnDrop(Some(ended));
     let name = format!("pod-{}", launch.number);
     let threads = Builder::new_multi_thread().thread_name(&name).enable_all().build()?;
-    let ended = OnDrop(Some(ended));
     thread::Builder::new().name(name).spawn(move || {
         run(threads, launch);
         drop(ended);

@@ -72,15 +72,24 @@ async fn repeat(Path(times): Path<usize>, body: Body) -> Body {
     body
 }
 
+async fn read(Held((seen, _)): Held<(Arc<Seen>, u32)>, body: Body) -> String {
+    seen.open.notify_one();
+    axum::body::to_bytes(body, 1 << 10).await.map_or(String::new(), |bytes| bytes.len().to_string())
+}
+
 struct Service {
     url: String,
     seen: Arc<Seen>,
     pods: Arc<Pods>,
-    serving: front::Serving,
+    serving: Option<front::Serving>,
     http: reqwest::Client,
 }
 
 async fn service(count: u32) -> Service {
+    service_with(count, front::Limits::default()).await
+}
+
+async fn service_with(count: u32, limits: front::Limits) -> Service {
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);
     let start: Start = Arc::new(move |number| {
@@ -90,6 +99,7 @@ async fn service(count: u32) -> Service {
                 .route("/wait", get(wait))
                 .route("/detach", post(detach))
                 .route("/who", get(who))
+                .route("/read", post(read))
                 .route("/repeat/{times}", post(repeat))
                 .with_state(held);
             Ok(App { router, workers: Workers::default(), settle: Box::pin(async {}) })
@@ -99,8 +109,14 @@ async fn service(count: u32) -> Service {
     pods.start_all().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = front::Front::new(Arc::clone(&pods)).serve(listener);
-    Service { url, seen, pods, serving, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+    let serving = front::Front::new(Arc::clone(&pods), limits).serve(listener);
+    Service {
+        url,
+        seen,
+        pods,
+        serving: Some(serving),
+        http: reqwest::Client::builder().no_proxy().build().unwrap(),
+    }
 }
 
 impl Service {
@@ -212,7 +228,7 @@ async fn bodies_stream_through_both_ways() {
 
 #[tokio::test]
 async fn commands_that_cannot_be_carried_out_say_why() {
-    let service = service(2).await;
+    let mut service = service(2).await;
     let refusal = |refused: Result<(), pods::Refusal>| refused.unwrap_err().to_string();
     assert_eq!(refusal(service.pods.start(1).await), "pod 1 runs already");
     assert_eq!(refusal(service.pods.kill(3).await), "there is no pod 3: they are numbered 1 to 2");
@@ -220,6 +236,56 @@ async fn commands_that_cannot_be_carried_out_say_why() {
     service.pods.stop(1).await.unwrap();
     assert_eq!(refusal(service.pods.stop(1).await), "pod 1 does not run");
     assert_eq!(refusal(service.pods.kill(1).await), "pod 1 does not run");
-    service.serving.end(Duration::from_secs(5)).await;
+    service.serving.take().unwrap().end(Duration::from_secs(5)).await;
     service.pods.stop_all(Duration::from_secs(5)).await;
+}
+
+/// A request whose body never ends, once a pod waits for it.
+async fn trickle(service: &Service) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.unwrap();
+    let head = "POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    service.seen.open.notified().await;
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_trickles_costs_the_others_no_time_of_their_drain() {
+    let mut service = service(1).await;
+    let _trickles = trickle(&service).await;
+    let waiting = service.get_later("/wait");
+    service.seen.open.notified().await;
+    let serving = service.serving.take().unwrap();
+    let ending = tokio::spawn(async move { serving.end(Duration::from_secs(1)).await });
+    while tokio::net::TcpStream::connect(service.url.trim_start_matches("http://")).await.is_ok() {}
+    service.seen.answer.0.add_permits(1);
+    assert_eq!(waiting.await.unwrap(), (StatusCode::OK, "waited in 1".into()));
+    ending.await.unwrap();
+    // The trickling request is gone with its connection: the pod has nothing left to wait for.
+    let drained = tokio::time::timeout(Duration::from_secs(3), service.pods.stop(1)).await;
+    assert!(matches!(drained, Ok(Ok(()))), "{drained:?}");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_its_connection_and_frees_its_place() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let limits = front::Limits { connections: 2, head: Duration::from_millis(500) };
+    let service = service_with(1, limits).await;
+    let address = service.url.trim_start_matches("http://");
+    let mut slow = Vec::new();
+    for begun in ["", "GET /who HTTP/1.1\r\nx-slow: "] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    // Both places are taken: this one is served once they are free again.
+    let late = service.get_later("/who");
+    for mut stream in slow {
+        let mut rest = String::new();
+        let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut rest)).await;
+        assert!(ended.is_ok(), "the connection outlives its head's time");
+        assert!(!rest.starts_with("HTTP/1.1 200"), "{rest}");
+    }
+    assert_eq!(late.await.unwrap(), (StatusCode::OK, "1".into()));
 }

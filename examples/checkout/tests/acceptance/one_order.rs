@@ -39,9 +39,11 @@ async fn copies_of_one_checkout_are_one_order() {
         assert!(known && first.retry_after().is_some(), "{first:?}");
     }
     eprintln!("{} of {copies} were asked to come again", refused.len());
-    // Otherwise it was no wait that made the answers equal.
-    let bound = size(copies - 2, copies / 10);
-    assert!(refused.len() <= bound, "{} of {copies}: {refused:?}", refused.len());
+    // How many there are is the machine's matter, and evidence; but some must have got their answer by waiting.
+    let waited = firsts
+        .iter()
+        .filter(|first| first.header("idempotent-replayed") == Some("true") && first.is_decided());
+    assert!(waited.count() > 0, "nobody waited for the execution: {refused:?}");
     let kinds: BTreeSet<_> = answers.iter().map(|answer| (answer.status, &answer.body)).collect();
     assert_eq!(kinds.len(), 1, "{kinds:?}");
     assert_eq!(answers[0].status, 201);

@@ -1,9 +1,17 @@
 //! What is refused, and in which form.
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::shop::Shop;
+use reqwest::Method;
+use scalekit_testkit::Redis;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+
+use crate::{browser::PATIENCE, shop::Shop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn public_routes_need_no_session_and_set_none() {
@@ -106,4 +114,85 @@ async fn an_empty_cart_is_not_stored_under_the_key() {
     let answer = ada.checkout("k", "tok_visa").await;
     answer.order_id();
     assert_eq!(answer.header("idempotent-replayed"), None);
+}
+
+/// How the server ends a connection that sent these bytes and then no more; and after how long.
+async fn stalls(address: String, begun: String) -> (String, Duration) {
+    let (mut stream, since) = (TcpStream::connect(address).await.unwrap(), Instant::now());
+    stream.write_all(begun.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    (answer, since.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_stall_are_let_go_and_others_are_served_meanwhile() {
+    let shop = Shop::open(&[]).await;
+    let address = shop.url.trim_start_matches("http://").to_owned();
+    let body = "content-type: application/json\r\ncontent-length: 99\r\n\r\n{\"tenant\":";
+    let heads =
+        ["", "GET /catalog HTT", "GET /catalog HTTP/1.1\r\nhost: shop\r\nx-slow: "].map(str::to_owned);
+    let bodies = [format!("POST /session HTTP/1.1\r\nhost: shop\r\n{body}")];
+    let all = heads.iter().chain(&bodies);
+    let stalled: Vec<_> = all.map(|begun| tokio::spawn(stalls(address.clone(), begun.clone()))).collect();
+    // Many of one kind do not matter either.
+    let crowd: Vec<_> = (0..200).map(|_| tokio::spawn(stalls(address.clone(), bodies[0].clone()))).collect();
+    let ada = shop.customer("acme", "ada").await;
+    ada.add("tea", 1).await;
+    ada.checkout("k", "tok_visa").await.order_id();
+    assert!(!stalled.iter().any(tokio::task::JoinHandle::is_finished), "they were served beside each other");
+    for (at, task) in stalled.into_iter().chain(crowd).enumerate() {
+        let (answer, took) = task.await.unwrap();
+        assert!(took < PATIENCE, "{took:?}");
+        if at >= heads.len() {
+            assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+            assert!(
+                answer.contains("application/problem+json") && answer.contains("body-timeout"),
+                "{answer}"
+            );
+        } else {
+            assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_no_store_could_bear_are_refused_by_field_and_stored_nowhere() {
+    let redis = Redis::start().await;
+    let shop = Shop::open(&[&format!("--redis={}", redis.url())]).await;
+    let visitor = shop.visitor();
+    let mut names: Vec<String> =
+        ["", "\0", "ac\0me", "acme\n", "\u{1b}[2J", "\u{7f}", "\u{85}"].map(str::to_owned).to_vec();
+    // Counted in bytes, whatever the letters: 129 of one, 65 of two, and one more than there is room for.
+    names.extend(["a".repeat(129), "é".repeat(65), "a".repeat(10_000)]);
+    for name in &names {
+        for (field, other) in [("tenant", "user"), ("user", "tenant")] {
+            let answer = visitor.post("/session", &json!({field: name, other: "fine"})).await;
+            answer.is_problem(422, "invalid");
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.starts_with(field), "{name:?} gave {detail:?}");
+            assert_eq!(answer.header("set-cookie"), None, "{answer:?}");
+        }
+    }
+    // No text at all: half a surrogate pair, a byte that no UTF-8 has.
+    for name in [&b"\\ud800"[..], b"\xff"] {
+        let body = [b"{\"tenant\":\"", name, b"\",\"user\":\"fine\"}"].concat();
+        let request = visitor.request(Method::POST, "/session").header("content-type", "application/json");
+        let answer = visitor.send(request.body(body)).await;
+        answer.is_problem(400, "malformed");
+        assert_eq!(answer.header("set-cookie"), None, "{answer:?}");
+    }
+    assert_eq!(redis.keys().await, Vec::<String>::new());
+
+    // The longest name is none of them, and what looks like an escape is only text.
+    for name in ["é".repeat(64), "%00%ff".to_owned()] {
+        let who = shop.customer(&name, &name).await;
+        assert_eq!(who.get("/session").await.json(), json!({"tenant": name, "user": name}));
+    }
+    let ada = shop.customer("acme", "ada").await;
+    for path in ["/orders/%ff", "/orders/%00"] {
+        let answer = ada.get(path).await;
+        assert!([400, 404].contains(&answer.status.as_u16()), "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
+    }
 }

@@ -1,8 +1,10 @@
 //! Key rings: what was sealed under a key waits for that key.
 
-use std::{env, fs, path::PathBuf, time::Duration};
+use std::{env, fs, path::PathBuf, sync::Mutex, time::Duration};
 
+use reqwest::Method;
 use scalekit_testkit::{Redis, wait_until};
+use serde_json::json;
 
 use crate::{
     provider::Provider,
@@ -107,4 +109,50 @@ async fn a_refused_charge_parks_and_shows_on_the_page() {
     .await;
     assert_eq!(provider.calls()[0]["payment_token"], "tok_secret");
     assert!(!shop.running.stderr().contains("tok_secret"), "a token is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_event_is_redriven_over_http() {
+    let redis = Redis::start().await;
+    let through_redis = [format!("--redis={}", redis.url()), "--events=redis".to_owned()];
+    for events in [&[][..], &through_redis] {
+        let provider = Provider::open().await;
+        provider.fail_with(400);
+        // One pod: where a lane goes from one consumer to another, its new one handles what is parked once more, and
+        // may set it aside again after the redrive.
+        let mut options = vec!["--payments", &provider.url];
+        options.extend(events.iter().map(String::as_str));
+        let shop = Shop::open(&options).await;
+        let ada = shop.customer("acme", "ada").await;
+        ada.add("tea", 1).await;
+        let order_id = ada.checkout("k", "tok_visa").await.order_id();
+        let parked = || async { shop.visitor().get("/ops/data").await.json()["parked"]["rows"].clone() };
+        let seen = Mutex::new(None);
+        wait_until("the event is parked", Duration::from_secs(30), || async {
+            let row = parked().await[0].clone();
+            let found = row.to_string().contains("refused the charge with 400");
+            *seen.lock().unwrap() = found.then_some(row);
+            found
+        })
+        .await;
+        let row = seen.into_inner().unwrap().unwrap();
+        let event = row[1].as_str().unwrap();
+
+        let nobody = shop.visitor();
+        let redrive = |event: &str| json!({"event": event});
+        let unknown = nobody.post("/ops/redrive", &redrive("01890000-0000-7000-8000-000000000000")).await;
+        unknown.is_problem(404, "not-found");
+        nobody.post("/ops/redrive", &redrive("all")).await.is_problem(422, "invalid");
+        // What another site's form could send.
+        let form = nobody.request(Method::POST, "/ops/redrive").header("content-type", "text/plain");
+        nobody.send(form.body(redrive(event).to_string())).await.is_problem(415, "unsupported-media-type");
+        assert_eq!(provider.charged(), Vec::<String>::new());
+
+        provider.fail_with(0);
+        assert_eq!(nobody.post("/ops/redrive", &redrive(event)).await.status, 204);
+        assert_eq!(ada.settled(&order_id).await, "paid");
+        assert_eq!(provider.charged(), [order_id]);
+        let emptied = || async { parked().await == json!([]) };
+        wait_until("nothing is parked", Duration::from_secs(30), emptied).await;
+    }
 }

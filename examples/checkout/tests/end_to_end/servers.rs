@@ -53,3 +53,21 @@ async fn a_shard_that_is_down_fails_its_own_tenants_and_comes_back() {
         assert_eq!(ada.settled(&order_id).await, "paid");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_database_under_two_names_is_refused_by_both_shards() {
+    let postgres = Postgres::start().await;
+    let database = postgres.database().await;
+    let by_name = database.url().replace("127.0.0.1", "localhost");
+    let program = scalekit_testkit::Program::new(env!("CARGO_BIN_EXE_checkout")).args([
+        "--listen=127.0.0.1:0".to_owned(),
+        format!("--shard=first={}", database.url()),
+        format!("--shard=second={by_name}"),
+    ]);
+    let running = program.start();
+    assert_eq!(running.wait_exit().await.code(), Some(2));
+    let text = running.stderr();
+    let line = "error: the shards \"first\" and \"second\" are one database under two names";
+    assert!(text.contains(line), "{text}");
+    assert!(running.stdout().is_empty());
+}
