@@ -202,7 +202,12 @@ async fn a_consumer_reads_nothing_of_a_lane_that_is_anothers() {
     let _set: String = redis.query(cmd("SET").arg(&owner).arg("another")).await.unwrap();
     site.append("a", 1..2).await;
     wait_until("it is in the stream", SOON, async || entries(&redis, &stream).await.ids.len() == 2).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // Since then it has looked after its lanes more than once.
+    server.reset_commandstats().await;
+    wait_until("it goes on with its lanes", SOON, async || {
+        server.commandstats().await.get("zadd").is_some_and(|beats| *beats >= 2)
+    })
+    .await;
     let (unread,): (u64,) = redis
         .query(cmd("XPENDING").arg(&stream).arg("pay"))
         .await

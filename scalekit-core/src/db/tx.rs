@@ -149,6 +149,17 @@ impl<D: Db> Tx<D> {
     /// of no further use, such as one to a server that has become read-only (SQLSTATE 25006).
     ///
     /// Dropped instead, such a connection would go back to the pool and fail the next writer.
+    ///
+    /// ```no_run
+    /// # async fn f(mut tx: scalekit_core::db::Tx<sqlx::Postgres>) -> scalekit_core::Result<()> {
+    /// let ran = sqlx::query("update stock set left_over = left_over - 1").execute(&mut *tx).await;
+    /// if let Err(error) = ran {
+    ///     let error = scalekit_core::Error::from(error);
+    ///     tx.fail(&error);
+    ///     return Err(error);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn fail(self, error: &Error) {
         let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
         if source.is_some_and(is_broken) {

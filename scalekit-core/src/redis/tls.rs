@@ -38,6 +38,16 @@ impl RedisConfig {
     }
 
     /// Shows this certificate, or chain of them, to a server that asks clients for one; both in PEM.
+    ///
+    /// ```
+    /// use scalekit_core::redis::{Redis, RedisConfig};
+    ///
+    /// # fn connect(certificate: Vec<u8>, key: Vec<u8>) -> scalekit_core::Result<()> {
+    /// let config = RedisConfig::default().with_client_certificate(certificate, key);
+    /// let redis = Redis::open_with(&["rediss://redis.internal:6379"], config)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_client_certificate(
         mut self,
         certificate: impl Into<Vec<u8>>,
