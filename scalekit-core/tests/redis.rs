@@ -297,3 +297,19 @@ async fn a_dropped_call_leaves_the_handle_usable() {
     .await;
     assert!(points >= 2, "connect and command: {points}");
 }
+
+#[tokio::test]
+async fn a_process_that_was_held_up_itself_does_not_blame_the_server() {
+    let server = scalekit_testkit::Redis::start().await;
+    let redis = Redis::open(&server.url()).unwrap();
+    incr(&redis).await.unwrap();
+    for round in 0..20 {
+        let asked = redis.clone();
+        let answer = tokio::spawn(async move { incr(&asked).await });
+        // The command is under way; then nothing of this process runs for longer than its budget.
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(answer.await.unwrap().unwrap(), round + 2, "the answer was there all the time");
+        assert!(!redis.is_down());
+    }
+}

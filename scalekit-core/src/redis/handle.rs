@@ -3,13 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value, from_redis_value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{
     Call, Dedicated, RedisConfig,
     classify::{Verdict, sent, unconnected, verdict},
     config::target,
     link::{Link, Links},
+    stall::{Waited, wait},
 };
 use crate::{Error, ErrorKind, Gate, Result};
 
@@ -21,7 +22,8 @@ const REDIRECT_PAUSE: Duration = Duration::from_millis(10);
 /// A handle to one Redis server or Cluster; clones share one multiplexed connection.
 ///
 /// It connects when the first command needs it. Each command has a budget (150 ms by default, connecting
-/// included). A refused connection or three time-outs in a row count as down: commands then fail at once,
+/// included). Where this process itself did not run when the time was over, an answer that lies unread is taken, within
+/// as long again. A refused connection or three time-outs in a row count as down: commands then fail at once,
 /// one probe goes out every 100 ms, and the handle is back within a second of the server. Commands are
 /// never repeated behind the caller's back, except where the server said that it executed nothing: a slot
 /// that moved, a script it does not have.
@@ -169,31 +171,35 @@ impl Redis {
     async fn attempt(&self, work: Work<'_>, deadline: Instant) -> Result<Value, Failure> {
         let (gate, links) = (self.gate(), self.links());
         gate.admit()?;
-        let (mut link, generation) = match timeout_at(deadline, links.get()).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
+        let late = |message| Error::new(ErrorKind::Unavailable, message);
+        let (mut link, generation) = match wait(deadline, self.budget, links.get()).await {
+            Waited::Answered(Ok(found)) => found,
+            Waited::Answered(Err(error)) => {
                 gate.refused();
                 return Err(unconnected(error).into());
             }
-            Err(_) => {
+            Waited::TimedOut => {
                 gate.timed_out();
-                return Err(Error::new(ErrorKind::Unavailable, "redis did not connect in time").into());
+                return Err(late("redis did not connect in time").into());
             }
+            Waited::Stalled => return Err(late("this process is too busy to connect to redis").into()),
         };
-        let error = match timeout_at(deadline, work.send(&mut link)).await {
-            Ok(Ok(value)) => {
+        let unknown = |message| Error::new(ErrorKind::OutcomeUnknown, message);
+        let error = match wait(deadline, self.budget, work.send(&mut link)).await {
+            Waited::Answered(Ok(value)) => {
                 gate.succeeded();
                 return Ok(value);
             }
-            Ok(Err(error)) => error,
-            Err(_) => {
+            Waited::Answered(Err(error)) => error,
+            Waited::TimedOut => {
                 gate.timed_out();
                 if gate.is_down() {
                     // A connection into a black hole never breaks by itself.
                     links.drop_link(generation);
                 }
-                return Err(Error::new(ErrorKind::OutcomeUnknown, "redis did not answer in time").into());
+                return Err(unknown("redis did not answer in time").into());
             }
+            Waited::Stalled => return Err(unknown("this process is too busy to hear redis").into()),
         };
         match verdict(&error) {
             Verdict::Answered | Verdict::NoScript | Verdict::Moved => gate.succeeded(),

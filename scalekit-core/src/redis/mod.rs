@@ -9,6 +9,7 @@ mod dedicated;
 mod handle;
 mod link;
 mod script;
+mod stall;
 #[cfg(feature = "redis-tls")]
 mod tls;
 #[cfg(not(feature = "redis-tls"))]
