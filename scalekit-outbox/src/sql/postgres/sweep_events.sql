@@ -1,6 +1,10 @@
 -- Deletes events that are acknowledged and old enough, at most $3 of each lane of a relay.
 -- $1 relay, text  $2 retention in seconds, float8  $3 bigint
-delete from scalekit.event
+-- A relay that is halted here must not hold the others up: its session ends after two seconds.
+with bounds as materialized (
+    select set_config('idle_in_transaction_session_timeout', '2000', true)
+)
+delete from scalekit.event using bounds
  where ctid = any (array(
        select old.ctid
          from scalekit.lane l
