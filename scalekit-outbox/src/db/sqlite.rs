@@ -70,7 +70,12 @@ impl OutboxConnection for SqliteConnection {
         let mut batches = Vec::new();
         for lane in sqlx::query(sql::BUMP).bind(&relay).bind(busy(who)).fetch_all(&mut *self).await? {
             let number = rows::lane(lane.try_get("lane")?)?;
-            let found = sqlx::query(sql::DUE).bind(number).bind(BATCH_EVENTS).fetch_all(&mut *self).await?;
+            let found = sqlx::query(sql::DUE)
+                .bind(number)
+                .bind(BATCH_EVENTS)
+                .bind(BATCH_BYTES)
+                .fetch_all(&mut *self)
+                .await?;
             batches.push(gather(&lane, number, &found, true)?);
         }
         let mut who = who.clone();
@@ -81,6 +86,7 @@ impl OutboxConnection for SqliteConnection {
                 .bind(number)
                 .bind(lane.try_get::<i64, _>("seq")?)
                 .bind(BATCH_EVENTS)
+                .bind(BATCH_BYTES)
                 .fetch_all(&mut *self)
                 .await?;
             batches.push(gather(&lane, number, &found, false)?);
@@ -176,23 +182,17 @@ fn busy(who: &Who) -> String {
     serde_json::to_string(&who.busy).unwrap_or_default()
 }
 
-/// One lane's batch, cut where it has enough bytes.
+/// One lane's batch.
 fn gather(lane: &SqliteRow, number: u8, found: &[SqliteRow], parked: bool) -> Result<Batch> {
     let tick: i64 = lane.try_get("tick")?;
     let mut batch =
         Batch { lane: number, epoch: lane.try_get("epoch")?, more: false, upto: 0, parked, rows: Vec::new() };
-    let mut bytes = 0;
     for (index, row) in (1..).zip(found) {
-        if bytes >= BATCH_BYTES {
-            break;
-        }
         let seq: i64 = row.try_get("seq")?;
-        let columns = columns(row)?;
-        bytes += columns.data.len() as i64;
         let position = rows::position(0, tick, if parked { index } else { seq })?;
         batch.upto = seq;
         let behind = !parked && row.try_get("behind")?;
-        let record = columns.into_record(position)?;
+        let record = columns(row)?.into_record(position)?;
         batch.rows.push(Row { record, place: (0, seq), xid: String::new(), behind });
     }
     Ok(batch)

@@ -9,14 +9,15 @@ select l.lane, l.epoch, c.id as tick, c.epoch as cluster, r.place as found,
   from scalekit.lane l
   join scalekit.tick c on c.id = $4 and c.id > l.tick
  cross join lateral (
-       select q.*, row_number() over (order by q.tick, q.seq) as place,
-              sum(octet_length(q.data)) over (order by q.tick, q.seq) - octet_length(q.data) as bytes_before
-         from scalekit.parked q
-        where q.lane = l.lane
-          and q.key in (select f.key from scalekit.parked f
-                         where f.lane = l.lane and f.retry_at <= clock_timestamp())
-        order by q.tick, q.seq
-        limit $3
+       select p.*, row_number() over (order by p.tick, p.seq) as place,
+              sum(octet_length(p.data)) over (order by p.tick, p.seq) - octet_length(p.data) as bytes_before
+         from (select q.*
+                 from scalekit.parked q
+                where q.lane = l.lane
+                  and q.key in (select f.key from scalekit.parked f
+                                 where f.lane = l.lane and f.retry_at <= clock_timestamp())
+                order by q.tick, q.seq
+                limit $3) p
        ) r
  where l.owner = $1::uuid and l.next_tick is null and not l.lane = any ($2) and r.bytes_before < $5
  order by l.lane, r.tick, r.seq
