@@ -1,12 +1,21 @@
-//! What is bounded: the bytes of one read.
+//! What is bounded: the bytes of one read, how long events are kept, and what a failing sweep keeps up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
-use scalekit_core::db::{Postgres, Sqlite};
+use std::{sync::Arc, time::Duration};
+
+use scalekit_core::{
+    Workers,
+    db::{Postgres, Sqlite},
+};
 use scalekit_outbox::sql;
+use scalekit_testkit::wait_until;
 use sqlx::Row as _;
-use support::Kind as _;
+use support::{Kind as _, Ledger};
+
+/// A sweep comes ten seconds after the start.
+const SWEPT: Duration = Duration::from_secs(40);
 
 /// The bytes after which no further event is added to a batch, and the size of one event.
 const BATCH: i64 = 1 << 20;
@@ -48,4 +57,37 @@ async fn events_are_read_in_batches_of_bounded_bytes_on_sqlite() {
     let read = sqlx::query(sql::sqlite::READ).bind(7).bind(10).bind(128).bind(BATCH);
     let seqs: Vec<i64> = read.fetch_all(&site.pool).await.unwrap().iter().map(|row| row.get("seq")).collect();
     assert_eq!(seqs, [11, 12, 13, 14]);
+}
+
+#[tokio::test]
+async fn the_longest_retention_keeps_all_events_and_lets_snapshots_go() {
+    snapshots_are_deleted(Duration::MAX, "select").await;
+}
+
+#[tokio::test]
+async fn events_that_cannot_be_deleted_let_snapshots_go() {
+    let refuse = "create function refuse() returns trigger language plpgsql as
+            'begin raise exception ''no''; end';
+        create trigger refuse before delete on scalekit.event execute function refuse()";
+    snapshots_are_deleted(Duration::ZERO, refuse).await;
+}
+
+async fn snapshots_are_deleted(retention: Duration, setup: &'static str) {
+    let site = Postgres::site().await;
+    sqlx::raw_sql(setup).execute(&site.pool).await.unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let mut workers = Workers::default();
+    workers.spawn(Arc::new(site.relay(ledger.clone()).with_retention(retention)));
+    for number in 0..20 {
+        site.append("a", [number]).await;
+        ledger.until("it is sent", |ledger| ledger.of("a").contains(&number)).await;
+    }
+    let count =
+        async |text: &'static str| -> i64 { sqlx::query_scalar(text).fetch_one(&site.pool).await.unwrap() };
+    assert!(count("select count(*) from scalekit.tick").await >= 20);
+    wait_until("snapshots are deleted", SWEPT, async || {
+        count("select count(*) from scalekit.tick").await < 5
+    })
+    .await;
+    assert_eq!(count("select count(*) from scalekit.event").await, 20);
 }

@@ -76,7 +76,11 @@ pub trait OutboxConnection: DbConnection + sealed::Sealed {
     #[doc(hidden)]
     fn release(&mut self, who: &Who) -> impl Future<Output = Result<()>> + Send;
 
-    /// Deletes what is no longer needed, in a chunk; returns how many rows.
+    /// Deletes snapshots that no lane stands on, and relays that are gone, in a chunk; returns how many snapshots.
+    #[doc(hidden)]
+    fn tidy(&mut self, who: &Who) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Deletes events that are acknowledged and old enough, in a chunk; returns how many.
     #[doc(hidden)]
     fn sweep(&mut self, who: &Who, retention: Duration) -> impl Future<Output = Result<u64>> + Send;
 

@@ -170,7 +170,7 @@ impl OutboxConnection for PgConnection {
         Ok(())
     }
 
-    async fn sweep(&mut self, who: &Who, retention: Duration) -> Result<u64> {
+    async fn tidy(&mut self, who: &Who) -> Result<u64> {
         let relay = who.relay.to_string();
         let keep = who.pooler.keeps_statements();
         sqlx::query(sql::ADVANCE).bind(&relay).bind(busy(who)).persistent(keep).execute(&mut *self).await?;
@@ -178,16 +178,20 @@ impl OutboxConnection for PgConnection {
             .bind(SWEPT)
             .bind(who.lease.as_secs_f64() * 10.0)
             .persistent(keep)
-            .execute(&mut *self)
-            .await?;
-        let swept = sqlx::query(sql::SWEEP_EVENTS)
-            .bind(&relay)
-            .bind(retention.as_secs_f64())
-            .bind(SWEPT)
-            .persistent(keep)
             .execute(self)
             .await?;
-        Ok(swept.rows_affected() + ticks.rows_affected())
+        Ok(ticks.rows_affected())
+    }
+
+    async fn sweep(&mut self, who: &Who, retention: Duration) -> Result<u64> {
+        let swept = sqlx::query(sql::SWEEP_EVENTS)
+            .bind(who.relay.to_string())
+            .bind(retention.as_secs_f64())
+            .bind(SWEPT)
+            .persistent(who.pooler.keeps_statements())
+            .execute(self)
+            .await?;
+        Ok(swept.rows_affected())
     }
 
     async fn lag(&mut self, pooler: Pooler) -> Result<(f64, u64)> {

@@ -151,8 +151,12 @@ impl OutboxConnection for SqliteConnection {
         Ok(())
     }
 
+    async fn tidy(&mut self, who: &Who) -> Result<u64> {
+        sqlx::query(sql::SWEEP_RELAYS).bind(who.lease.as_secs_f64() * 10.0).execute(self).await?;
+        Ok(0)
+    }
+
     async fn sweep(&mut self, who: &Who, retention: Duration) -> Result<u64> {
-        sqlx::query(sql::SWEEP_RELAYS).bind(who.lease.as_secs_f64() * 10.0).execute(&mut *self).await?;
         let swept = sqlx::query(sql::SWEEP_EVENTS)
             .bind(who.relay.to_string())
             .bind(retention.as_secs_f64())

@@ -20,8 +20,8 @@ use crate::{Lag, Outbox, OutboxConnection, OutboxDb, Sink, Waker};
 
 /// Longest name of a database, in bytes.
 const NAME: usize = 64;
-/// What the database's arithmetic of times can do.
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+const DAY: Duration = Duration::from_secs(86_400);
+const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// A worker that carries the committed events of one database to a [`Sink`].
 ///
@@ -89,7 +89,7 @@ impl<D: OutboxDb> Relay<D> {
             sink,
             waker: Waker::default(),
             lease: Duration::from_secs(10),
-            retention: Duration::from_secs(86_400),
+            retention: DAY,
             meter: Meter::default(),
         })
     }
@@ -101,18 +101,19 @@ impl<D: OutboxDb> Relay<D> {
         self
     }
 
-    /// How long the lanes of a relay that died stay its own; 10 s unless said otherwise, at least 1 s. All relays
-    /// of a database must agree on it.
+    /// How long the lanes of a relay that died stay its own; 10 s unless said otherwise, at least 1 s and at most
+    /// a day. All relays of a database must agree on it.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(Duration::from_secs(1));
+        self.lease = lease.clamp(Duration::from_secs(1), DAY);
         self
     }
 
-    /// How long an event stays in its table after it was sent; a day unless said otherwise, at most a century.
+    /// How long an event stays in its table after it was appended, if it was sent; a day unless said otherwise, at
+    /// most 36,500 days: longer ones count as that, which the databases' clocks can still subtract.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
-        self.retention = retention.min(CENTURY);
+        self.retention = retention.min(LONGEST_RETENTION);
         self
     }
 

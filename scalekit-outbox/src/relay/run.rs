@@ -123,13 +123,20 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         Ok(())
     }
 
-    /// Deletes what is old; that this fails must not keep events waiting.
+    /// Deletes what is old; that this fails must not keep events waiting, and neither of the two keep the other.
     async fn sweep(&mut self) {
-        let swept = self.relay.sweep(&self.who()).await;
-        if let Err(error) = &swept {
-            tracing::warn!(database = %self.relay.database, ?error, "old events cannot be deleted now");
+        let who = self.who();
+        let mut more = false;
+        for (what, swept) in
+            [("snapshots", self.relay.tidy(&who).await), ("events", self.relay.sweep(&who).await)]
+        {
+            match swept {
+                Ok(rows) => more |= rows > 0,
+                Err(error) => {
+                    tracing::warn!(database = %self.relay.database, what, ?error, "what is old cannot be deleted now");
+                }
+            }
         }
-        let more = swept.is_ok_and(|rows| rows > 0);
         self.sweep = Instant::now() + if more { SWEEP_AGAIN } else { SWEEP_EVERY };
     }
 

@@ -76,6 +76,10 @@ impl<D: OutboxDb> Relay<D> {
         self.step(BOUND, async |conn, pooler| conn.redriven(&at(who, pooler), redriven).await).await
     }
 
+    pub(super) async fn tidy(&self, who: &db::Who) -> Result<u64> {
+        self.step(BOUND, async |conn, pooler| conn.tidy(&at(who, pooler)).await).await
+    }
+
     pub(super) async fn sweep(&self, who: &db::Who) -> Result<u64> {
         self.step(BOUND, async |conn, pooler| conn.sweep(&at(who, pooler), self.retention).await).await
     }
