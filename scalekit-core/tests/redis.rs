@@ -299,6 +299,7 @@ async fn a_dropped_call_leaves_the_handle_usable() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the process is to be held up")]
 async fn a_process_that_was_held_up_itself_does_not_blame_the_server() {
     let server = scalekit_testkit::Redis::start().await;
     let redis = Redis::open(&server.url()).unwrap();

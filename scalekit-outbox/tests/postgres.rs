@@ -142,23 +142,6 @@ async fn a_process_halted_while_it_holds_lanes_keeps_them_no_longer_than_its_lea
 }
 
 #[tokio::test]
-async fn parked_events_are_read_within_a_bound_of_bytes() {
-    let (pool, _database) = support::postgres(2).await;
-    let relay = uuid::Uuid::now_v7().to_string();
-    sqlx::query("update scalekit.lane set owner = $1::uuid").bind(&relay).execute(&pool).await.unwrap();
-    let park = "insert into scalekit.parked (lane, tick, seq, id, type, source, key, datacontenttype, data, at, reason, retry_at)
-                select 5, 1, g, gen_random_uuid(), 't', 's', 'k', 'application/json', repeat('1', 1000)::bytea, now(), 'r', now()
-                  from generate_series(1, 20) g";
-    sqlx::raw_sql(park).execute(&pool).await.unwrap();
-    let tick: i64 = sqlx::query_scalar(sql::postgres::TICK).fetch_one(&pool).await.unwrap();
-    for (bytes, expected) in [(1_i64, 1), (1_000, 1), (1_001, 2), (1 << 20, 20)] {
-        let due = sqlx::query(sql::postgres::DUE).bind(&relay).bind(Vec::<i16>::new()).bind(128_i64);
-        let due = due.bind(tick).bind(bytes).fetch_all(&pool).await.unwrap();
-        assert_eq!(due.len(), expected, "{bytes} bytes");
-    }
-}
-
-#[tokio::test]
 async fn a_restart_of_the_server_loses_nothing() {
     let server = scalekit_testkit::Postgres::start().await;
     let database = server.database().await;

@@ -146,6 +146,23 @@ async fn outrun(one: &PgPool, other: &PgPool) {
 }
 
 #[tokio::test]
+async fn a_dump_of_an_outbox_whose_relay_never_ran_comes_in_order() {
+    let server = scalekit_testkit::Postgres::builder().own_system().start().await;
+    let home = scalekit_testkit::Postgres::builder().own_system().start().await;
+    let (database, pool) = fresh(&server).await;
+    db::migrate(&pool, &[db::MIGRATIONS, scalekit_outbox::MIGRATIONS]).await.unwrap();
+    age(&pool, 5_000).await;
+    append(&pool, "a", 0..10).await;
+    let (restored, pool) = fresh(&home).await;
+    restored.restore(&database.dump());
+    append(&pool, "a", 10..20).await;
+    let ledger = Arc::new(Ledger::default());
+    let (_relay, _workers) = relay(&pool, ledger.clone());
+    ledger.until("all come", |ledger| ledger.of("a").len() >= 20).await;
+    assert!(ledger.of("a").into_iter().eq(0..20), "{:?}", ledger.of("a"));
+}
+
+#[tokio::test]
 async fn ticks_of_another_system_neither_open_a_window_nor_move_a_lane_nor_sweep_an_event() {
     let server = scalekit_testkit::Postgres::builder().own_system().start().await;
     let home = scalekit_testkit::Postgres::builder().own_system().start().await;

@@ -5,7 +5,8 @@
 -- An event that was not acknowledged gets this transaction's id, which the snapshot does not see as it was given later,
 -- so all of them are in the first window, in the order of seq. One that was gets an id before all others where its own is
 -- still to come here. Batches under way are not acknowledged any more, since
--- the lanes' epochs rise: they come again.
+-- the lanes' epochs rise: they come again. The epochs rise above the clock, since a sink that runs on may know later ones
+-- than a database that was put back.
 -- A tick of another system covers the transaction ids of that system. What was appended here since has ids of its own:
 -- it is younger than the tick, or its row was written by the very transaction that it names, which is not so for a row
 -- that a restore wrote.
@@ -49,7 +50,7 @@ with here as materialized (
     returning not j.acknowledged as again
 ), moved as (
     update scalekit.lane as l
-       set owner = null, epoch = l.epoch + 1, tick = fresh.id, next_tick = null, seq = 0
+       set owner = null, epoch = greatest(l.epoch, extract(epoch from clock_timestamp())::bigint) + 1, tick = fresh.id, next_tick = null, seq = 0
       from fresh
     returning 1
 )

@@ -4,4 +4,6 @@ select pg_current_snapshot()::text as snap,
        exists (select from scalekit.lane l join scalekit.tick t on t.id in (l.tick, l.next_tick)
                 where t.cluster <> ''
                   and (split_part(t.cluster, '/', 1) <> (select system_identifier::text from pg_control_system())
-                       or pg_snapshot_xmax(t.snap) > pg_snapshot_xmax(pg_current_snapshot()))) as moved
+                       or pg_snapshot_xmax(t.snap) > pg_snapshot_xmax(pg_current_snapshot())))
+       or exists (select from scalekit.lane l join scalekit.event e
+                      on e.lane = l.lane and e.xid >= pg_snapshot_xmax(pg_current_snapshot())) as moved
