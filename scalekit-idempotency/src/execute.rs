@@ -137,7 +137,11 @@ impl<D: Db> Settling<'_, D> {
             after_commit: after::record(self.participants)?,
         };
         match timeout_at(self.until, finish(&mut *tx, self.claim, &record.to_finished())).await {
-            Ok(stored) => stored?,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tx.fail(&error);
+                return Err(error);
+            }
             Err(_) => {
                 tx.close();
                 return Err(late("the database did not store the answer in time"));

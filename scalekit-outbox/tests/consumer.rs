@@ -294,6 +294,36 @@ async fn a_handler_that_hangs_is_dropped_and_the_event_comes_again() {
     assert_eq!((hangs.0.tried("a", 0), hangs.0.tried("a", 1)), (2, 2));
 }
 
+/// Never ends, and says when it is called.
+struct Endless(std::sync::mpsc::Sender<()>);
+
+#[async_trait]
+impl Handler for Endless {
+    async fn handle(&self, _event: &Delivered) -> scalekit_core::Result<Outcome> {
+        self.0.send(()).ok();
+        loop {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_ends_parks_nothing() {
+    // A pod whose runtime is dropped ends its tasks in any order: a handler's end is not its failure then.
+    for round in 0..100 {
+        let sink = Arc::new(MemorySink::new(8));
+        let (called, calls) = std::sync::mpsc::channel();
+        let pod = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let consumer = Consumer::of_memory(sink.clone(), Arc::new(Endless(called)));
+        pod.spawn(async move { consumer.run(tokio_util::sync::CancellationToken::new()).await });
+        let sent = tokio::spawn(async move { sink.publish(&Lane::new("east", 0, 1), &[record(0)]).await });
+        tokio::task::block_in_place(|| calls.recv().unwrap());
+        pod.shutdown_background();
+        let sent = sent.await.unwrap();
+        assert!(matches!(sent, Err(SinkError::Unavailable(_))), "round {round}: {sent:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_memory_sink_refuses_an_owner_that_lost_its_lane() {
     let sink = Arc::new(MemorySink::new(8));

@@ -42,7 +42,9 @@ pub enum Current {
 }
 
 impl Session {
-    /// Signs a user in, in the commit: the session gets a new secret, and the old one is dead at once.
+    /// Signs a user in, in the commit: the session gets a new secret, and the old one is dead at once. If the store
+    /// fails between the two, the removal is tried again for half a minute; an old secret that was another user's lives
+    /// on to its idle deadline only if this process ends meanwhile, too.
     ///
     /// What a guest's session held is kept, as is what the same user's held; over another user's session the
     /// new one starts empty. The deadlines start anew. `device` is what the user sees in the list of

@@ -60,7 +60,10 @@ async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
             async move { session.commit().await }
         });
         let outcome = task.await.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::OutcomeUnknown, "the session's commit panicked").with_source(error))
+            // The runtime that ends drops its tasks in any order.
+            let how =
+                if error.is_panic() { "the session's commit panicked" } else { "the process is ending" };
+            Err(Error::new(ErrorKind::OutcomeUnknown, how).with_source(error))
         });
         match outcome {
             Ok(handed) => hand = handed,

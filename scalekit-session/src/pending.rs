@@ -200,7 +200,7 @@ fn joined(steps: &[i64], by: i64) -> Result<Vec<i64>> {
 }
 
 pub(crate) fn not_a_number() -> Error {
-    Error::new(ErrorKind::Corrupt, "a session's counter holds no number")
+    Error::new(ErrorKind::Invalid, "a counter of the session holds no number, or would pass 10^15")
 }
 
 fn mixed() -> Error {

@@ -133,7 +133,7 @@ impl Session {
 
     /// Changes a field by what it holds, starting from the default where it holds nothing; returns the new
     /// value. If another request changed the field meanwhile, the closure runs again on what that left. It
-    /// should only compute: what it asks of the session itself is kept from the first run only.
+    /// should only compute: what it asks of the session itself is done as often as it runs, before the commit.
     ///
     /// # Errors
     /// As [`get`](Self::get); [`ErrorKind::Misuse`] on a route whose changes are recorded in a transaction:

@@ -60,7 +60,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     };
     let pods = pods::Pods::new(count, shared.starter());
 
-    let front = front::Front::new(Arc::clone(&pods), front::Limits::default()).serve(listener);
+    let front = front::Front::new(Arc::clone(&pods), front::Limits::of_process()).serve(listener);
     let started = tokio::select! {
         started = pods.start_all() => started,
         () = stop.wanted() => Ok(()),

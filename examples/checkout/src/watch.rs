@@ -8,11 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 use scalekit::{
-    Result, Worker,
+    Error, ErrorKind, Result, Worker,
     outbox::{Lag, Parked, RedisStreams, Relay},
     slo::Slo,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -49,6 +52,7 @@ pub(crate) struct Watch {
     streams: Option<RedisStreams>,
     slo: Slo,
     state: Mutex<State>,
+    redriving: Semaphore,
 }
 
 #[derive(Default)]
@@ -70,7 +74,7 @@ impl Watch {
         };
         let databases = relays.iter().map(unseen).collect();
         let state = Mutex::new(State { databases, ..State::default() });
-        Self { relays, streams, slo, state }
+        Self { relays, streams, slo, state, redriving: Semaphore::new(1) }
     }
 
     /// The outboxes as last seen.
@@ -89,8 +93,13 @@ impl Watch {
     /// Has a parked event handled again, wherever it waits; `false` if it waits nowhere.
     ///
     /// # Errors
-    /// The failure of a place that may have it, if no other one has.
+    /// The failure of a place that may have it, if no other one has; that another call is at it, since all share the
+    /// few connections of the relays.
     pub(crate) async fn redrive(&self, event: Uuid) -> Result<bool> {
+        let Ok(_alone) = self.redriving.try_acquire() else {
+            let busy = Error::new(ErrorKind::Unavailable, "another event is being redriven");
+            return Err(busy.with_retry_after(Duration::from_secs(1)));
+        };
         let mut failed = None;
         for relay in &self.relays {
             match relay.redrive(event).await {

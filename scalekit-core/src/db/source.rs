@@ -98,8 +98,12 @@ impl PoolSource {
         if self.gate.is_down() {
             self.probe(deadline).await?;
         }
-        // Each round discards a broken connection; a pool holds only so many, and the deadline ends it in any case.
-        while Instant::now() < deadline {
+        // Each round discards a broken connection, and a pool holds only so many: if one is broken that was made since,
+        // a server that lets clients in and serves none, such as a pooler without its database, is down.
+        for _ in 0..=self.pool.options().get_max_connections() {
+            if Instant::now() >= deadline {
+                return Err(late("the pool's connections are broken"));
+            }
             let conn = self.acquire(deadline).await?;
             // A bound of its own: whoever queued long for its connection must not take it for a silent server.
             match timeout(self.within, Tx::begin(conn, None, self.pooler)).await {
@@ -119,7 +123,8 @@ impl PoolSource {
                 }
             }
         }
-        Err(late("the pool's connections are broken"))
+        self.gate.refused();
+        Err(late("new connections break, too"))
     }
 
     async fn acquire(&self, deadline: Instant) -> Result<PoolConnection<Postgres>> {

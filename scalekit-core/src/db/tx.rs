@@ -148,7 +148,8 @@ impl<D: Db> Tx<D> {
     /// Ends it after this error of a statement: rolled back, and the connection closed if the error says that it is
     /// of no further use, such as one to a server that has become read-only (SQLSTATE 25006).
     ///
-    /// Dropped instead, such a connection would go back to the pool and fail the next writer.
+    /// Dropped instead, such a connection would go back to the pool and fail the next writer. One that a layer lent
+    /// goes back to it: there a response of 400 or above rolls back, so the handler has to answer with one.
     ///
     /// ```no_run
     /// # async fn f(mut tx: scalekit_core::db::Tx<sqlx::Postgres>) -> scalekit_core::Result<()> {

@@ -10,7 +10,7 @@ use super::{
     classify::{Verdict, sent, unconnected, verdict},
     config::target,
     link::{Link, Links},
-    stall::{Waited, wait},
+    stall::wait,
 };
 use crate::{Error, ErrorKind, Gate, Result};
 
@@ -171,35 +171,31 @@ impl Redis {
     async fn attempt(&self, work: Work<'_>, deadline: Instant) -> Result<Value, Failure> {
         let (gate, links) = (self.gate(), self.links());
         gate.admit()?;
-        let late = |message| Error::new(ErrorKind::Unavailable, message);
         let (mut link, generation) = match wait(deadline, self.budget, links.get()).await {
-            Waited::Answered(Ok(found)) => found,
-            Waited::Answered(Err(error)) => {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
                 gate.refused();
                 return Err(unconnected(error).into());
             }
-            Waited::TimedOut => {
+            Err(_) => {
                 gate.timed_out();
-                return Err(late("redis did not connect in time").into());
+                return Err(Error::new(ErrorKind::Unavailable, "redis did not connect in time").into());
             }
-            Waited::Stalled => return Err(late("this process is too busy to connect to redis").into()),
         };
-        let unknown = |message| Error::new(ErrorKind::OutcomeUnknown, message);
         let error = match wait(deadline, self.budget, work.send(&mut link)).await {
-            Waited::Answered(Ok(value)) => {
+            Ok(Ok(value)) => {
                 gate.succeeded();
                 return Ok(value);
             }
-            Waited::Answered(Err(error)) => error,
-            Waited::TimedOut => {
+            Ok(Err(error)) => error,
+            Err(_) => {
                 gate.timed_out();
                 if gate.is_down() {
                     // A connection into a black hole never breaks by itself.
                     links.drop_link(generation);
                 }
-                return Err(unknown("redis did not answer in time").into());
+                return Err(Error::new(ErrorKind::OutcomeUnknown, "redis did not answer in time").into());
             }
-            Waited::Stalled => return Err(unknown("this process is too busy to hear redis").into()),
         };
         match verdict(&error) {
             Verdict::Answered | Verdict::NoScript | Verdict::Moved => gate.succeeded(),

@@ -65,6 +65,7 @@ impl Dispatch {
             }
             let outcome = self.handle(Arc::clone(&event)).await;
             drop(permit);
+            let Some(outcome) = outcome else { return Verdict::Stopped };
             let error = match outcome {
                 Ok(Outcome::Done) => return Verdict::Done,
                 Ok(Outcome::Park { reason, retry }) => return Verdict::Parked { reason, retry },
@@ -83,19 +84,23 @@ impl Dispatch {
         }
     }
 
-    /// Calls the handler in a task of its own, so that its panic ends there; dropping this future ends the task.
-    async fn handle(&self, event: Arc<Delivered>) -> Result<Outcome> {
+    /// Calls the handler in a task of its own, so that its panic ends there; dropping this future ends the task. `None`
+    /// if the runtime has ended it, as it does with all of its tasks, in any order.
+    async fn handle(&self, event: Arc<Delivered>) -> Option<Result<Outcome>> {
         let handler = Arc::clone(&self.handler);
         let mut task = JoinSet::new();
         task.spawn(async move { handler.handle(&event).await });
-        match timeout(self.limit, task.join_next()).await {
+        Some(match timeout(self.limit, task.join_next()).await {
             Ok(Some(Ok(outcome))) => outcome,
-            Ok(Some(Err(_)) | None) => Err(Error::new(ErrorKind::Internal, "the handler panicked")),
+            Ok(Some(Err(ended))) if ended.is_panic() => {
+                Err(Error::new(ErrorKind::Internal, "the handler panicked"))
+            }
+            Ok(Some(Err(_)) | None) => return None,
             Err(_) => {
                 // It must have ended before the event is tried again.
                 task.shutdown().await;
                 Err(Error::new(ErrorKind::Unavailable, "the handler took too long and was dropped"))
             }
-        }
+        })
     }
 }

@@ -150,7 +150,9 @@ impl<D: OutboxDb> Relay<D> {
     /// The database's failure.
     pub async fn redrive(&self, event: Uuid) -> Result<bool> {
         let found = self.step(BOUND, async |conn, pooler| conn.redrive(event, pooler).await).await?;
-        self.wake();
+        if found {
+            self.wake();
+        }
         Ok(found)
     }
 }

@@ -224,7 +224,9 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             Err(error) => {
                 let lane = self.busy.iter().find(|(_, flying)| flying.task.id() == error.id());
                 if let Some(lane) = lane.map(|(lane, _)| *lane) {
-                    tracing::error!(lane, "the sink panicked");
+                    if error.is_panic() {
+                        tracing::error!(lane, "the sink panicked");
+                    }
                     self.rest(lane);
                 }
             }

@@ -14,8 +14,8 @@ pub(super) const BOUND: Duration = Duration::from_secs(5);
 const REBASE_BOUND: Duration = Duration::from_secs(300);
 
 impl<D: OutboxDb> Relay<D> {
-    /// Runs one step, commits it if it succeeds, rolls it back if it fails, and closes its connection if it takes
-    /// longer than `bound`.
+    /// Runs one step, commits it if it succeeds, rolls it back if it fails, and closes its connection if that is of
+    /// no more use or the step takes longer than `bound`.
     pub(super) async fn step<T>(
         &self,
         bound: Duration,
@@ -30,7 +30,7 @@ impl<D: OutboxDb> Relay<D> {
                 Ok(value)
             }
             Ok(Err(error)) => {
-                tx.rollback().await.ok();
+                tx.fail(&error);
                 Err(error)
             }
             Err(_) => {

@@ -72,6 +72,10 @@ fn sweep(all: &Path) -> io::Result<()> {
 }
 
 fn remove_if_left(dir: &Path) {
+    // Only a plain file of the directory's own: opening a pipe that somebody put there would wait for ever.
+    if !fs::symlink_metadata(dir.join(LOCK)).is_ok_and(|lock| lock.is_file()) {
+        return;
+    }
     let Ok(lock) = File::open(dir.join(LOCK)) else { return };
     if lock.try_lock().is_ok() {
         match fs::remove_dir_all(dir) {

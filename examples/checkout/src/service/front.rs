@@ -5,6 +5,7 @@ use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 use axum::{body::Body, response::IntoResponse};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use scalekit::http::Response;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -12,6 +13,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::pods::{Dispatched, Pods};
@@ -20,6 +22,9 @@ use crate::problems;
 /// How long to wait where the system has no descriptor for another connection.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
+/// Most bytes of a request's head, and of what is read ahead.
+const LONGEST_HEAD: usize = 64 * 1024;
+
 /// What clients may take up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -27,11 +32,34 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// The time for a request's head, the wait for its first byte included: so long may a connection be idle.
     pub(crate) head: Duration,
+    /// The time within which some of an answer must be taken.
+    pub(crate) write: Duration,
+}
+
+/// How many descriptors a process is to have, if it may.
+const DESCRIPTORS: u64 = 16_384;
+
+impl Limits {
+    /// Raises what the system lets this process open, and keeps half of that for databases and files.
+    pub(crate) fn of_process() -> Self {
+        let mut limit = getrlimit(Resource::Nofile);
+        let wanted = limit.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+        if limit.current.is_some_and(|now| now < wanted) {
+            let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+            match setrlimit(Resource::Nofile, raised) {
+                Ok(()) => limit.current = Some(wanted),
+                Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+            }
+        }
+        let most = Self::default().connections;
+        let share = limit.current.map_or(most, |now| usize::try_from(now / 2).unwrap_or(most));
+        Self { connections: share.clamp(1, most), ..Self::default() }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4096, head: Duration::from_secs(15) }
+        Self { connections: 4096, head: Duration::from_secs(15), write: Duration::from_secs(15) }
     }
 }
 
@@ -90,10 +118,13 @@ impl Front {
             let dispatched = pods.dispatch(request.map(Body::new));
             async move { Ok::<_, Infallible>(answer(dispatched).await) }
         });
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.limits.write));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
-            .serve_connection(TokioIo::new(stream), service);
+            .max_buf_size(LONGEST_HEAD)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),

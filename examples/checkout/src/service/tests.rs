@@ -270,7 +270,7 @@ async fn a_client_that_trickles_costs_the_others_no_time_of_their_drain() {
 #[tokio::test]
 async fn a_head_that_does_not_come_ends_its_connection_and_frees_its_place() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let limits = front::Limits { connections: 2, head: Duration::from_millis(500) };
+    let limits = front::Limits { connections: 2, head: Duration::from_millis(500), ..Default::default() };
     let service = service_with(1, limits).await;
     let address = service.url.trim_start_matches("http://");
     let mut slow = Vec::new();
@@ -288,4 +288,23 @@ async fn a_head_that_does_not_come_ends_its_connection_and_frees_its_place() {
         assert!(!rest.starts_with("HTTP/1.1 200"), "{rest}");
     }
     assert_eq!(late.await.unwrap(), (StatusCode::OK, "1".into()));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_loses_its_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let limits =
+        front::Limits { connections: 1, write: Duration::from_millis(300), ..front::Limits::default() };
+    let service = service_with(1, limits).await;
+    let address = service.url.trim_start_matches("http://");
+    let mut greedy = tokio::net::TcpStream::connect(address).await.unwrap();
+    let asked = "GET /who HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2_000);
+    // It asks on and on and reads nothing, until the way back is full and the connection is ended.
+    let ended = tokio::time::timeout(Duration::from_secs(30), async {
+        while greedy.write_all(asked.as_bytes()).await.is_ok() {}
+    });
+    assert!(ended.await.is_ok(), "the connection stays open");
+    assert_eq!(service.get_later("/who").await.unwrap(), (StatusCode::OK, "1".into()), "its place is free");
+    let mut rest = Vec::new();
+    drop(greedy.read_to_end(&mut rest).await);
 }
