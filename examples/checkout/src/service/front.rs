@@ -22,9 +22,6 @@ use crate::problems;
 /// How long to wait where the system has no descriptor for another connection.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
-/// Most bytes of a request's head, and of what is read ahead.
-const LONGEST_HEAD: usize = 64 * 1024;
-
 /// What clients may take up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -123,7 +120,6 @@ impl Front {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
-            .max_buf_size(LONGEST_HEAD)
             .serve_connection(TokioIo::new(Box::pin(stream)), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
