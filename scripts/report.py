@@ -19,7 +19,10 @@ def say(command):
 
 
 def commit():
-    return say(["git", "describe", "--always", "--dirty", "--abbrev=12"]) or "unknown commit"
+    """The commit, and whether anything but the pages that are being written differs from it."""
+    name = say(["git", "describe", "--always", "--abbrev=12"]) or "unknown commit"
+    changed = say(["git", "status", "--porcelain", "--", ".", ":!docs/evidence.md", ":!docs/benchmarks.md"])
+    return f"{name}-dirty" if changed else name
 
 
 def stamp():
