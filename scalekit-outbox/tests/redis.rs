@@ -325,6 +325,19 @@ async fn a_cluster_carries_events_in_order_per_key() {
     let whole = |diary: &Diary| keys.iter().all(|key| diary.of(key).len() >= 5);
     wait_until("all are handled", LONG, async || whole(&diary)).await;
     assert!(keys.iter().all(|key| diary.of(key) == [0, 1, 2, 3, 4]));
+    // With nothing to do it asks for each lane ten times a second, and not as often as it can.
+    wait_until("it is quiet", SOON, async || {
+        for node in cluster.nodes() {
+            node.reset_commandstats().await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut calls = 0;
+        for node in cluster.nodes() {
+            calls += node.commandstats().await.get("evalsha").copied().unwrap_or_default();
+        }
+        (64..=64 * 25).contains(&calls)
+    })
+    .await;
 }
 
 #[tokio::test]

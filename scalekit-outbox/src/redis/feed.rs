@@ -76,6 +76,8 @@ pub(super) struct Reader<'f> {
     pub(super) feed: &'f Feed,
     pub(super) lanes: BTreeMap<Name, Owned>,
     pub(super) beat: Instant,
+    /// When a Cluster is asked again.
+    poll: Instant,
     pub(super) terms: u64,
     /// What the list of parked events does not say yet; `None` for what it must no longer say.
     pub(super) notes: HashMap<Uuid, Option<Note>>,
@@ -92,6 +94,7 @@ impl<'f> Reader<'f> {
             feed,
             lanes: BTreeMap::new(),
             beat: Instant::now(),
+            poll: Instant::now(),
             terms: 0,
             notes: HashMap::new(),
             dispatch,
@@ -133,6 +136,10 @@ impl<'f> Reader<'f> {
         self.let_go();
         if self.beat <= Instant::now() {
             self.balance().await;
+        }
+        if self.feed.streams.redis.is_cluster() && self.poll <= Instant::now() {
+            self.poll = Instant::now() + CLUSTER_POLL;
+            self.lanes.values_mut().for_each(|lane| lane.ready = true);
         }
         self.serve().await;
     }
@@ -199,7 +206,7 @@ impl<'f> Reader<'f> {
         let room = self.has_room();
         let due = self.lanes.values().filter_map(|lane| lane.next_due(room)).min();
         let next = due.map_or(self.beat, |due| due.min(self.beat));
-        if self.feed.streams.redis.is_cluster() { next.min(Instant::now() + CLUSTER_POLL) } else { next }
+        if self.feed.streams.redis.is_cluster() { next.min(self.poll) } else { next }
     }
 
     fn has_room(&self) -> bool {
@@ -238,15 +245,11 @@ impl<'f> Reader<'f> {
 
     /// Has Redis say when a lane has entries after the last one that was read; without effect on the group.
     fn wait_for_entries(&mut self) {
-        if self.feed.streams.redis.is_cluster() {
-            self.lanes.values_mut().for_each(|lane| lane.ready = true);
-            return;
-        }
         let room = self.has_room();
         let quiet = self.lanes.values().filter(|lane| lane.may_wait(room));
         let (streams, last): (Vec<&str>, Vec<String>) =
             quiet.map(|lane| (lane.stream.as_str(), lane.last.to_string())).unzip();
-        if self.waiting.is_some() || streams.is_empty() {
+        if self.waiting.is_some() || streams.is_empty() || self.feed.streams.redis.is_cluster() {
             return;
         }
         let Some(mut reader) = self.idle.take() else { return };
