@@ -7,9 +7,8 @@
 -- still to come here. Batches under way are not acknowledged any more, since
 -- the lanes' epochs rise: they come again. The epochs rise above the clock, since a sink that runs on may know later ones
 -- than a database that was put back.
--- A tick of another system covers the transaction ids of that system. What was appended here since has ids of its own:
--- it is younger than the tick, or its row was written by the very transaction that it names, which is not so for a row
--- that a restore wrote.
+-- A tick of another system covers the transaction ids of that system. What was appended here since has ids of its own and
+-- is younger than the tick, so the clocks of the two must not differ by more than the move has taken.
 with here as materialized (
     select (select system_identifier::text from pg_control_system()) as system,
            substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) as timeline,
@@ -35,11 +34,9 @@ with here as materialized (
 ), judged as materialized (
     select e.ctid as place, e.xid,
            pg_visible_in_snapshot(e.xid, s.before)
-           and (not s.before_foreign
-                or e.at <= s.before_at and e.xmin::text::bigint <> e.xid::text::bigint & 4294967295)
+           and (not s.before_foreign or e.at <= s.before_at)
            or s.open is not null and e.seq <= s.seq and pg_visible_in_snapshot(e.xid, s.open)
-              and (not s.open_foreign
-                   or e.at <= s.open_at and e.xmin::text::bigint <> e.xid::text::bigint & 4294967295) as acknowledged
+              and (not s.open_foreign or e.at <= s.open_at) as acknowledged
       from stand s
       join scalekit.event e on e.lane = s.lane
 ), put_back as (

@@ -1,5 +1,5 @@
 -- Stores a snapshot. A transaction of its own, in READ COMMITTED.
--- One row: id. None if another relay stored one at the same moment: run it again.
+-- One row: id. None if another relay stored one at the same moment: use the newest.
 -- Ids make the order of ticks that of their snapshots: who computes id n + 1 has seen n committed. Its flushed commit
 -- also flushes every commit that the snapshot sees, so no event is sent that a crash of the server could take back.
 -- Others wait for an unfinished tick, so the session of a process that is halted here ends after two seconds.
