@@ -43,7 +43,8 @@
 //! **Not guaranteed**: order between keys; order among writers of a key that do not take turns; that an event whose
 //! commit is lost in a failover to a lagging replica was not sent; that Redis keeps what it confirmed if it is run
 //! without `appendonly yes` or fails over to a replica that lags; that a database that was moved to another system
-//! goes on without repetitions, or without a loss if relays ran during the move or the clocks differ by more than it took.
+//! goes on without repetitions, nor without a loss if relays ran during the move, or if the clocks of the two differ by
+//! more than it took.
 
 mod consumer;
 mod db;

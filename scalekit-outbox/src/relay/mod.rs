@@ -40,9 +40,9 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 86_400);
 ///
 /// A database that was restored from a dump, upgraded into a new system or fed by logical replication has other
 /// transaction ids than its ticks speak of. The first relay that runs on it notices, sends what is not known to be
-/// acknowledged once more, in order per key, and goes on under a new epoch; run
-/// none during the move, and carry the value of the events' sequence over with them. A copy of the files (a volume's snapshot) is not
-/// recognised as such: a sink that has later events refuses its lanes until [`rebase`](Self::rebase).
+/// acknowledged once more, in order per key, and goes on under a new epoch. Run none during the move, and carry the
+/// value of the events' sequence over with them. A copy of the files (a volume's snapshot) is not recognised as such:
+/// a sink that has later events refuses its lanes until [`rebase`](Self::rebase).
 ///
 /// **Round trips**: four short transactions per busy round, whatever the number of events; when idle, one a second.
 ///
