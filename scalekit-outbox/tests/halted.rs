@@ -88,22 +88,57 @@ async fn one_that_is_halted_while_it_clears_parked_events_away_holds_nobody_up()
     };
     wait_until("they are parked", SOON, async || count().await == 3).await;
     let mut tx = site.pool.begin().await.unwrap();
-    let (lane, tick, seq): (i16, i64, i64) =
-        sqlx::query_as("select lane, tick, seq from scalekit.parked order by tick, seq limit 1")
-            .fetch_one(&mut *tx)
-            .await
-            .unwrap();
-    sqlx::query(sql::UNPARK)
-        .bind(vec![lane])
-        .bind(vec![tick])
-        .bind(vec![seq])
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    assert_eq!(unpark_first(&mut tx, 0).await, 1);
     ledger.heal();
     wait_until("they are sent and gone", SOON, async || count().await == 0).await;
     assert!(tx.commit().await.is_err(), "its session was ended");
     let mut sent = ledger.of("a");
     sent.dedup();
     assert_eq!(sent, [0, 1, 2]);
+}
+
+/// Deletes the first parked event as the owner of its lane would, or as one of so many epochs ago; how many became due.
+async fn unpark_first(conn: &mut sqlx::PgConnection, epochs_ago: i64) -> u64 {
+    let (lane, tick, seq, owner, epoch): (i16, i64, i64, String, i64) = sqlx::query_as(
+        "select q.lane, q.tick, q.seq, l.owner::text, l.epoch
+           from scalekit.parked q join scalekit.lane l on l.lane = q.lane order by q.tick, q.seq limit 1",
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .unwrap();
+    let unpark = sqlx::query(sql::UNPARK).bind(owner).bind(vec![lane]).bind(vec![epoch - epochs_ago]);
+    unpark.bind(vec![tick]).bind(vec![seq]).execute(conn).await.unwrap().rows_affected()
+}
+
+#[tokio::test]
+async fn what_a_former_owner_says_of_parked_events_is_not_heard() {
+    let site = Postgres::site().await;
+    let ledger = Arc::new(Ledger::default());
+    ledger.poison("a", 0, false);
+    let (_relay, mut workers) = site.run(ledger.clone());
+    site.append("a", 0..3).await;
+    let parked = async || -> (i64, i64) {
+        let count = "select count(*), count(retry_at) from scalekit.parked";
+        sqlx::query_as(count).fetch_one(&site.pool).await.unwrap()
+    };
+    wait_until("they are parked", SOON, async || parked().await == (3, 0)).await;
+    assert!(workers.drain(SOON).await);
+    let other = uuid::Uuid::now_v7().to_string();
+    let take = "update scalekit.lane set owner = $1::uuid, epoch = epoch + 1";
+    sqlx::query(take).bind(&other).execute(&site.pool).await.unwrap();
+    let mut conn = site.pool.acquire().await.unwrap();
+    assert_eq!(unpark_first(&mut conn, 1).await, 0);
+    let repark = "select tick, seq, (select epoch from scalekit.lane l where l.lane = q.lane)
+                    from scalekit.parked q order by tick, seq limit 1";
+    let (tick, seq, epoch): (i64, i64, i64) = sqlx::query_as(repark).fetch_one(&mut *conn).await.unwrap();
+    for (said, heard) in [(epoch - 1, 0), (epoch, 1)] {
+        let lane = vec![i16::from(lane_of("a"))];
+        let refused = sqlx::query(sql::REPARK).bind(&other).bind(lane).bind(vec![said]);
+        let refused = refused.bind(vec![tick]).bind(vec![seq]).bind(vec!["late"]).bind(vec![None::<f64>]);
+        assert_eq!(refused.execute(&mut *conn).await.unwrap().rows_affected(), heard, "epoch {said}");
+    }
+    assert_eq!(parked().await, (3, 0), "nothing has changed");
+    // The owner is heard, and the next of the key is due.
+    assert_eq!(unpark_first(&mut conn, 0).await, 1);
+    assert_eq!(parked().await, (2, 1));
 }

@@ -141,19 +141,24 @@ impl OutboxConnection for PgConnection {
 
     async fn redriven(&mut self, who: &Who, redriven: &[Redriven]) -> Result<()> {
         let keep = who.pooler.keeps_statements();
-        let sent: Vec<(u8, (i64, i64))> =
-            redriven.iter().flat_map(|lane| lane.sent.iter().map(|place| (lane.lane, *place))).collect();
+        let relay = who.relay.to_string();
+        let sent: Vec<(&Redriven, &(i64, i64))> =
+            redriven.iter().flat_map(|lane| lane.sent.iter().map(move |place| (lane, place))).collect();
         sqlx::query(sql::UNPARK)
-            .bind(column(&sent, |(lane, _)| i16::from(*lane)))
+            .bind(&relay)
+            .bind(column(&sent, |(lane, _)| i16::from(lane.lane)))
+            .bind(column(&sent, |(lane, _)| lane.epoch))
             .bind(column(&sent, |(_, (tick, _))| *tick))
             .bind(column(&sent, |(_, (_, seq))| *seq))
             .persistent(keep)
             .execute(&mut *self)
             .await?;
-        let refused: Vec<(u8, &Aside)> =
-            redriven.iter().flat_map(|lane| lane.refused.iter().map(|aside| (lane.lane, aside))).collect();
+        let refused: Vec<(&Redriven, &Aside)> =
+            redriven.iter().flat_map(|lane| lane.refused.iter().map(move |aside| (lane, aside))).collect();
         sqlx::query(sql::REPARK)
-            .bind(column(&refused, |(lane, _)| i16::from(*lane)))
+            .bind(&relay)
+            .bind(column(&refused, |(lane, _)| i16::from(lane.lane)))
+            .bind(column(&refused, |(lane, _)| lane.epoch))
             .bind(column(&refused, |(_, aside)| aside.tick))
             .bind(column(&refused, |(_, aside)| aside.seq))
             .bind(column(&refused, |(_, aside)| aside.reason.as_deref()))

@@ -106,6 +106,8 @@ pub struct Aside {
 pub struct Redriven {
     /// The lane.
     pub lane: u8,
+    /// The epoch they were read under.
+    pub epoch: i64,
     /// The tick and seq of those that were taken.
     pub sent: Vec<(i64, i64)>,
     /// Those that were refused again.

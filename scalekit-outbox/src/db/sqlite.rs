@@ -121,11 +121,12 @@ impl OutboxConnection for SqliteConnection {
         Ok(acked)
     }
 
-    async fn redriven(&mut self, _: &Who, redriven: &[Redriven]) -> Result<()> {
+    async fn redriven(&mut self, who: &Who, redriven: &[Redriven]) -> Result<()> {
+        let relay = who.relay.to_string();
         for lane in redriven {
             for (_, seq) in &lane.sent {
-                let gone =
-                    sqlx::query(sql::UNPARK).bind(lane.lane).bind(seq).fetch_optional(&mut *self).await?;
+                let unpark = sqlx::query(sql::UNPARK).bind(lane.lane).bind(seq);
+                let gone = unpark.bind(&relay).bind(lane.epoch).fetch_optional(&mut *self).await?;
                 if let Some(gone) = gone {
                     let key: String = gone.try_get("key")?;
                     sqlx::query(sql::NEXT).bind(lane.lane).bind(key).execute(&mut *self).await?;
@@ -137,6 +138,8 @@ impl OutboxConnection for SqliteConnection {
                     .bind(aside.seq)
                     .bind(aside.reason.as_deref())
                     .bind(aside.retry)
+                    .bind(&relay)
+                    .bind(lane.epoch)
                     .execute(&mut *self)
                     .await?;
             }

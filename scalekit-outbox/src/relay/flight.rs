@@ -142,7 +142,7 @@ pub(super) fn ack(batch: &Batch, poisoned: &[Poisoned]) -> Ack {
 
 /// What became of a batch of parked events.
 pub(super) fn redriven(batch: &Batch, poisoned: &[Poisoned]) -> Redriven {
-    let mut out = Redriven { lane: batch.lane, sent: Vec::new(), refused: Vec::new() };
+    let mut out = Redriven { lane: batch.lane, epoch: batch.epoch, sent: Vec::new(), refused: Vec::new() };
     let mut keys = HashSet::new();
     for (place, row) in (0..).zip(&batch.rows) {
         if keys.contains(row.record.key.as_str()) {

@@ -1,12 +1,18 @@
--- Deletes parked events that were sent; the next of each key is due at once.
--- One element per event: $1 lane smallint[]  $2 tick bigint[]  $3 seq bigint[]
+-- Deletes parked events that were sent; the next of each key is due at once. Those of a lane that has another owner, or
+-- a later epoch, are left alone.
+-- $1 relay, text. One element per event: $2 lane smallint[]  $3 epoch bigint[]  $4 tick bigint[]  $5 seq bigint[]
 -- A relay that is halted here must not hold the others up: its session ends after two seconds.
 with bounds as materialized (
     select set_config('idle_in_transaction_session_timeout', '2000', true)
+), held as materialized (
+    select l.lane, l.epoch
+      from scalekit.lane l, bounds
+     where l.owner = $1::uuid and l.lane = any ($2)
+       for update of l
 ), sent as (
     delete from scalekit.parked as q
-     using unnest($1::smallint[], $2::bigint[], $3::bigint[]) as a (lane, tick, seq), bounds
-     where q.lane = a.lane and q.tick = a.tick and q.seq = a.seq
+     using unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[]) as a (lane, epoch, tick, seq), held
+     where q.lane = a.lane and q.tick = a.tick and q.seq = a.seq and held.lane = a.lane and held.epoch = a.epoch
     returning q.lane, q.key, q.tick, q.seq
 ), next as (
     select distinct on (q.lane, q.key) q.lane, q.tick, q.seq
