@@ -58,6 +58,12 @@ impl Program {
         self
     }
 
+    /// Gives it a `TMPDIR` that goes away with the test, whatever a killed program leaves in it.
+    pub fn own_tmpdir(self) -> Self {
+        let dir = run().scratch("tmp");
+        self.env("TMPDIR", dir.display().to_string())
+    }
+
     /// Arms a failpoint (`SCALEKIT_FAILPOINT=name`): the program kills itself when it gets there.
     pub fn failpoint(self, name: &str) -> Self {
         self.env("SCALEKIT_FAILPOINT", name)

@@ -22,7 +22,7 @@ async fn a_shard_that_is_down_fails_its_own_tenants_and_comes_back() {
     let (up, down) = (Postgres::start().await, Postgres::start().await);
     let (a, b) = (up.database().await, down.database().await);
     down.kill().await;
-    let program = scalekit_testkit::Program::new(env!("CARGO_BIN_EXE_checkout")).args([
+    let program = scalekit_testkit::Program::new(env!("CARGO_BIN_EXE_checkout")).own_tmpdir().args([
         "--listen=127.0.0.1:0".to_owned(),
         format!("--shard=a={}", a.url()),
         format!("--shard=b={}", b.url()),
@@ -59,7 +59,7 @@ async fn one_database_under_two_names_is_refused_by_both_shards() {
     let postgres = Postgres::start().await;
     let database = postgres.database().await;
     let by_name = database.url().replace("127.0.0.1", "localhost");
-    let program = scalekit_testkit::Program::new(env!("CARGO_BIN_EXE_checkout")).args([
+    let program = scalekit_testkit::Program::new(env!("CARGO_BIN_EXE_checkout")).own_tmpdir().args([
         "--listen=127.0.0.1:0".to_owned(),
         format!("--shard=first={}", database.url()),
         format!("--shard=second={by_name}"),

@@ -56,5 +56,8 @@ pub(crate) fn program(shards: &Shards) -> Program {
 
 /// The program on these shards, at this address.
 pub(crate) fn program_at(shards: &Shards, address: SocketAddr) -> Program {
-    Program::new(env!("CARGO_BIN_EXE_checkout")).arg(format!("--listen={address}")).args(shards.options())
+    Program::new(env!("CARGO_BIN_EXE_checkout"))
+        .own_tmpdir()
+        .arg(format!("--listen={address}"))
+        .args(shards.options())
 }

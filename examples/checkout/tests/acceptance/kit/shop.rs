@@ -14,12 +14,12 @@ use super::{Ledger, Provider};
 
 /// The build that has SQLite: what runs when nothing is asked for.
 pub(crate) fn embedded() -> Program {
-    Program::new(env!("CARGO_BIN_EXE_checkout-sqlite"))
+    Program::new(env!("CARGO_BIN_EXE_checkout-sqlite")).own_tmpdir()
 }
 
 /// The build that has Postgres.
 fn on_postgres() -> Program {
-    Program::new(env!("CARGO_BIN_EXE_checkout"))
+    Program::new(env!("CARGO_BIN_EXE_checkout")).own_tmpdir()
 }
 
 /// A running shop.
