@@ -39,11 +39,13 @@ pub mod postgres {
     pub const PLACES: &str = include_str!("sql/postgres/places.sql");
     /// The newest tick: another relay's, for one that came too late to store its own.
     pub const NEWEST: &str = include_str!("sql/postgres/newest.sql");
-    /// The first statement of a rebase, which is one transaction: holds up all relays of the database.
+    /// The first statement of a rebase, which is one transaction: bounds it.
+    pub const REBASE_BOUNDS: &str = include_str!("sql/postgres/rebase_bounds.sql");
+    /// Holds up all relays of the database; the second statement of a rebase.
     pub const REBASE_LOCK: &str = include_str!("sql/postgres/rebase_lock.sql");
-    /// What a rebase starts from; the second statement of it.
+    /// What a rebase starts from; the third statement of it.
     pub const REBASE_LOOK: &str = include_str!("sql/postgres/rebase_look.sql");
-    /// Puts all lanes on a fresh tick, with every event before them that is not known to be acknowledged; the third.
+    /// Puts all lanes on fresh ticks, with every event before them that is not known to be acknowledged; the fourth.
     pub const REBASE: &str = include_str!("sql/postgres/rebase.sql");
     /// Raises the number of the next event above all that are there; the last statement of a rebase.
     pub const REBASE_SEQ: &str = include_str!("sql/postgres/rebase_seq.sql");
@@ -81,6 +83,7 @@ pub mod postgres {
         ("fetch", FETCH),
         ("places", PLACES),
         ("newest", NEWEST),
+        ("rebase_bounds", REBASE_BOUNDS),
         ("rebase_lock", REBASE_LOCK),
         ("rebase_look", REBASE_LOOK),
         ("rebase", REBASE),

@@ -69,6 +69,7 @@ impl OutboxConnection for PgConnection {
 
     async fn rebase(&mut self, force: bool, pooler: Pooler) -> Result<Option<u64>> {
         let keep = pooler.keeps_statements();
+        sqlx::query(sql::REBASE_BOUNDS).persistent(keep).execute(&mut *self).await?;
         sqlx::query(sql::REBASE_LOCK).persistent(keep).execute(&mut *self).await?;
         let look = sqlx::query(sql::REBASE_LOOK).persistent(keep).fetch_one(&mut *self).await?;
         if !(force || look.try_get("moved")?) {

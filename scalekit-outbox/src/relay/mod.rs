@@ -40,9 +40,10 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 86_400);
 ///
 /// A database that was restored from a dump, upgraded into a new system or fed by logical replication has other
 /// transaction ids than its ticks speak of. The first relay that runs on it notices, sends what is not known to be
-/// acknowledged once more, in order per key, and goes on under a new epoch. Run none during the move, and carry the
-/// value of the events' sequence over with them. A copy of the files (a volume's snapshot) is not recognised as such:
-/// a sink that has later events refuses its lanes until [`rebase`](Self::rebase).
+/// acknowledged once more, in order per key, and goes on under a new epoch. Run none during the move, and let the clocks
+/// of the two systems differ by less than the move takes: by its time is judged what was appended after it. A copy of
+/// the files (a volume's snapshot) is not recognised as such: a sink that has later events refuses its lanes until
+/// [`rebase`](Self::rebase).
 ///
 /// **Round trips**: four short transactions per busy round, whatever the number of events; when idle, one a second.
 ///
@@ -162,7 +163,9 @@ impl Relay<Postgres> {
     /// is not acknowledged; how many events that are. For a database that was put back to an earlier state, whose
     /// sink refuses its lanes as older than what it has. Relays may run meanwhile; appending goes on.
     ///
-    /// Never on a database that another one has replaced: two would write the same log. Round trips: 6.
+    /// Never on a database that another one has replaced: two would write the same log. It reads every event that the
+    /// table holds and writes those that were not acknowledged, in one transaction; no relay sends meanwhile. Dropped, it
+    /// ends in the database within a second (before Postgres 14: when the statement is done). Round trips: 7.
     ///
     /// # Errors
     /// The database's failure; nothing has changed then.
@@ -180,7 +183,7 @@ impl<D: OutboxDb> Worker for Relay<D> {
     }
 
     async fn run(&self, cancel: CancellationToken) {
-        Run::new(self).until(cancel).await;
+        Run::new(self, cancel).until_cancelled().await;
     }
 }
 

@@ -33,6 +33,7 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// One run of a relay.
 pub(super) struct Run<'r, D: OutboxDb> {
     relay: &'r Relay<D>,
+    cancel: CancellationToken,
     air: Arc<Air>,
     flights: JoinSet<Landing>,
     lanes: Vec<(u8, i64)>,
@@ -55,10 +56,11 @@ struct Flying {
 }
 
 impl<'r, D: OutboxDb> Run<'r, D> {
-    pub(super) fn new(relay: &'r Relay<D>) -> Self {
+    pub(super) fn new(relay: &'r Relay<D>, cancel: CancellationToken) -> Self {
         let now = Instant::now();
         Self {
             relay,
+            cancel,
             air: Arc::new(Air::new(Arc::clone(&relay.sink), CancellationToken::new())),
             flights: JoinSet::new(),
             lanes: Vec::new(),
@@ -75,10 +77,10 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         }
     }
 
-    pub(super) async fn until(mut self, cancel: CancellationToken) {
+    pub(super) async fn until_cancelled(mut self) {
         let mut wakes = self.relay.waker.listen();
         let mut failing = false;
-        while !cancel.is_cancelled() {
+        while !self.cancel.is_cancelled() {
             match self.step().await {
                 Ok(()) if self.again > Instant::now() => {}
                 Ok(()) => failing = false,
@@ -92,7 +94,7 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             }
             let next = self.next();
             tokio::select! {
-                () = cancel.cancelled() => {}
+                () = self.cancel.cancelled() => {}
                 () = sleep_until(next) => {}
                 Ok(()) = wakes.changed(), if !failing => self.wake(),
                 Some(ended) = self.flights.join_next_with_id() => self.touch_down(ended),
@@ -175,7 +177,12 @@ impl<'r, D: OutboxDb> Run<'r, D> {
 
     /// The database came here from another system: nothing is sent before its lanes stand on a tick of this one.
     async fn rebase(&mut self) -> Result<()> {
-        if let Some(events) = self.relay.rebased(false).await? {
+        let rebased = tokio::select! {
+            // It may take minutes; the server ends it when it sees that nobody waits any more.
+            () = self.cancel.cancelled() => return Ok(()),
+            rebased = self.relay.rebased(false) => rebased?,
+        };
+        if let Some(events) = rebased {
             tracing::warn!(
                 database = %self.relay.database,
                 events,

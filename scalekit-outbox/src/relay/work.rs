@@ -10,8 +10,8 @@ use crate::{OutboxConnection, OutboxDb, db};
 
 /// How long a step may take.
 pub(super) const BOUND: Duration = Duration::from_secs(5);
-/// How long a rebase may take, which writes every event that was not acknowledged.
-const REBASE_BOUND: Duration = Duration::from_secs(300);
+/// How long a rebase may take, which reads every event and writes those that were not acknowledged: some 100 million.
+const REBASE_BOUND: Duration = Duration::from_secs(3600);
 
 impl<D: OutboxDb> Relay<D> {
     /// Runs one step, commits it if it succeeds, rolls it back if it fails, and closes its connection if that is of
@@ -39,6 +39,7 @@ impl<D: OutboxDb> Relay<D> {
             }
         }
     }
+
     /// Renews the lease, and takes or gives lanes.
     pub(super) async fn balance(&self, who: &db::Who) -> Result<db::Held> {
         self.step(BOUND, async |conn, pooler| conn.balance(&at(who, pooler)).await).await

@@ -1,7 +1,5 @@
--- What a rebase starts from: the second statement of its transaction, which must not have an id of its own yet.
+-- What a rebase starts from: the third statement of its transaction, which must not have an id of its own yet.
 -- One row: snap text, moved boolean (a lane stands on a tick of another system, as after a restore of a dump)
--- The lock must not outlive a relay that is halted: its session ends after two seconds without a statement.
-with bounds as materialized (select set_config('idle_in_transaction_session_timeout', '2000', true))
 select pg_current_snapshot()::text as snap,
        exists (select from scalekit.lane l join scalekit.tick t on t.id in (l.tick, l.next_tick)
                 where t.cluster <> ''
@@ -9,4 +7,3 @@ select pg_current_snapshot()::text as snap,
                        or pg_snapshot_xmax(t.snap) > pg_snapshot_xmax(pg_current_snapshot())))
        or exists (select from scalekit.lane l join scalekit.event e
                       on e.lane = l.lane and e.xid >= pg_snapshot_xmax(pg_current_snapshot())) as moved
-  from bounds
