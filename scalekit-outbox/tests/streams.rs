@@ -10,7 +10,7 @@ use redis::streams::StreamRangeReply;
 use scalekit_core::{
     Workers,
     db::Sqlite,
-    redis::{Redis, cmd},
+    redis::{Redis, cmd, pipe},
 };
 use scalekit_outbox::{Consumer, Delivered, Handler, Outcome, RedisSink, RedisStreams, lane_of};
 use scalekit_testkit::{RedisServer, seed, wait_until};
@@ -164,6 +164,43 @@ async fn an_entry_that_was_deleted_keeps_nobody_waiting() {
     wait_until("the rest comes", LONG, async || diary.of("a").contains(&5)).await;
     assert!(diary.of("a").ends_with(&[3, 5]), "{:?}", diary.of("a"));
     wait_until("all is acknowledged", SOON, async || pending(&redis, "a").await == 0).await;
+    let parked = streams(&server).parked(9).await.unwrap();
+    assert!(parked.is_empty(), "what another consumer set aside stays on the list: {parked:?}");
+}
+
+#[tokio::test]
+async fn what_a_call_read_that_was_given_up_comes_before_later_entries() {
+    let server = scalekit_testkit::Redis::start().await;
+    let (site, redis) = (Sqlite::site().await, open(&server));
+    let relay = relay(&server, &site);
+    let diary = Arc::new(Diary::default());
+    let _consumer = Mortal::run(Arc::new(Consumer::of_redis(streams(&server), diary.clone())));
+    site.append("a", [0]).await;
+    diary.until("the first is handled", |diary| diary.of("a") == [0]).await;
+    drop(relay);
+    let first: Vec<(String, Vec<String>)> =
+        redis.query(cmd("XRANGE").arg(stream("a")).arg("-").arg("+")).await.unwrap();
+    for round in 0..20 {
+        // Two entries, of which the first is read in the owner's name by a call whose answer nobody has seen.
+        let mut both = pipe();
+        for number in [2 * round + 1, 2 * round + 2] {
+            let mut fields = first[0].1.clone();
+            for place in (0..fields.len()).step_by(2) {
+                match fields[place].as_str() {
+                    "id" => fields[place + 1] = uuid::Uuid::now_v7().to_string(),
+                    "data" => fields[place + 1] = number.to_string(),
+                    _ => {}
+                }
+            }
+            both.cmd("XADD").arg(stream("a")).arg("*").arg(fields).ignore();
+        }
+        both.cmd("XREADGROUP").arg("GROUP").arg("pay").arg("owner").arg("COUNT").arg(1);
+        both.arg("STREAMS").arg(stream("a")).arg(">").ignore();
+        both.atomic();
+        redis.pipeline::<()>(&both).await.unwrap();
+        diary.until("both are handled", |diary| diary.of("a").len() >= 2 * round as usize + 3).await;
+        assert!(diary.of("a").into_iter().eq(0..2 * round + 3), "{:?}", diary.of("a"));
+    }
 }
 
 /// Holds each event until it is told to let go.

@@ -33,7 +33,6 @@ impl Reader<'_> {
     pub(super) async fn balance(&mut self) {
         let started = Instant::now();
         let renewed = self.renew().await;
-        self.tell().await;
         // Who does not know how many share the lanes keeps those it has.
         let shared = match self.feed.member(true).await {
             Ok(members) => self.share(members.max(1)).await,
@@ -148,23 +147,8 @@ impl Reader<'_> {
         self.feed.member(false).await.and(released)
     }
 
-    /// Says in the list of parked events what it does not say yet. Round trips: 1, or none.
-    pub(super) async fn tell(&mut self) {
-        if self.notes.is_empty() {
-            return;
-        }
-        match self.feed.streams.tell(&self.notes).await {
-            Ok(()) => self.notes.clear(),
-            Err(error) => self.warn(error),
-        }
-    }
-
     /// Resumes keys whose first event somebody took off the list. Round trips: 1 per 1,000 of them.
     async fn look_for_redrives(&mut self) -> Result<()> {
-        if !self.notes.is_empty() {
-            // What is not on the list yet has not been taken off it.
-            return Ok(());
-        }
         let stuck: Vec<(Name, String, Uuid)> = self
             .lanes
             .iter()

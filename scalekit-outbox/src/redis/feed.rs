@@ -1,12 +1,6 @@
 //! Feeding from Redis Streams: wait for entries, read them as the lane's owner, hand them on, acknowledge.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -25,8 +19,7 @@ use uuid::Uuid;
 use super::{
     RedisStreams,
     entry::EntryId,
-    lanes::{Name, Owned, Tell, Turn},
-    parked::Note,
+    lanes::{Name, Owned, Turn},
 };
 use crate::{
     Delivered,
@@ -79,8 +72,6 @@ pub(super) struct Reader<'f> {
     /// When a Cluster is asked again.
     poll: Instant,
     pub(super) terms: u64,
-    /// What the list of parked events does not say yet; `None` for what it must no longer say.
-    pub(super) notes: HashMap<Uuid, Option<Note>>,
     dispatch: Arc<Dispatch>,
     tasks: JoinSet<Ended>,
     waiting: Option<Waiting>,
@@ -96,7 +87,6 @@ impl<'f> Reader<'f> {
             beat: Instant::now(),
             poll: Instant::now(),
             terms: 0,
-            notes: HashMap::new(),
             dispatch,
             tasks: JoinSet::new(),
             waiting: None,
@@ -228,16 +218,7 @@ impl<'f> Reader<'f> {
         // None of a lane that was let go of, whose tasks are aborted.
         let Some(Ended { lane: name, term, entry, event, verdict }) = ended else { return };
         let Some(lane) = self.lanes.get_mut(&name).filter(|lane| lane.term == term) else { return };
-        let (told, next) = lane.ended(entry, &event, verdict);
-        match told {
-            Tell::Nothing => {}
-            Tell::Parked { reason, retry } => {
-                self.notes.insert(event.id(), Some(Note::new(&event, &reason, retry)));
-            }
-            Tell::Unparked => {
-                self.notes.insert(event.id(), None);
-            }
-        }
+        let next = lane.ended(entry, &event, verdict);
         if let Some(next) = next {
             self.hand_over(&name, next);
         }
@@ -293,7 +274,6 @@ impl<'f> Reader<'f> {
         }
         self.lanes.values_mut().for_each(|lane| lane.leaving = true);
         self.serve().await;
-        self.tell().await;
         if let Err(error) = self.leave().await {
             tracing::warn!(
                 ?error,

@@ -1,15 +1,11 @@
 //! A lane that this consumer owns: what was read of it, what is in work, what is set aside.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{task::AbortHandle, time::Instant};
 use uuid::Uuid;
 
-use super::entry::EntryId;
+use super::{entry::EntryId, parked::Note};
 use crate::{
     Delivered,
     consumer::{Backoff, Keys, Lease, Verdict},
@@ -51,8 +47,11 @@ pub(super) struct Owned {
     open: HashMap<EntryId, Option<AbortHandle>>,
     keys: Keys<String, Held>,
     aside: HashMap<String, Aside>,
-    /// Events that are in the list for people to see.
-    noted: HashSet<Uuid>,
+    /// What the list for people to see does not say yet; `None` for what it must no longer say. It is told before
+    /// an entry is acknowledged, which nobody looks at again.
+    pub(super) notes: HashMap<Uuid, Option<Note>>,
+    /// Entries whose events are in that list, or may be: those that were read before.
+    noted: HashMap<EntryId, Uuid>,
     failed: Backoff,
     again: Instant,
 }
@@ -78,17 +77,6 @@ struct Aside {
     due: Option<Instant>,
 }
 
-/// What is to be told to people about a verdict.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tell {
-    /// Nothing.
-    Nothing,
-    /// That the event was set aside.
-    Parked { reason: String, retry: bool },
-    /// That it no longer is.
-    Unparked,
-}
-
 impl Owned {
     pub(super) fn new(stream: String, owner: String, term: u64, lease: Lease) -> Self {
         Self {
@@ -105,7 +93,8 @@ impl Owned {
             open: HashMap::new(),
             keys: Keys::default(),
             aside: HashMap::new(),
-            noted: HashSet::new(),
+            notes: HashMap::new(),
+            noted: HashMap::new(),
             failed: Backoff::new(FAILED_PAUSE, FAILED_LONGEST),
             again: Instant::now(),
         }
@@ -128,7 +117,7 @@ impl Owned {
 
     /// Whether the handler has nothing of this lane, and Redis has heard of all that it had.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.acks.is_empty() && self.open.values().all(Option::is_none)
+        self.acks.is_empty() && self.notes.is_empty() && self.open.values().all(Option::is_none)
     }
 
     /// Notes an entry as read; `false` if it is remembered already.
@@ -138,8 +127,11 @@ impl Owned {
         new
     }
 
-    /// Takes an event in; given back if its turn is now.
-    pub(super) fn arrive(&mut self, entry: EntryId, event: Arc<Delivered>) -> Option<Turn> {
+    /// Takes an event in, which may have been set aside before if it is read `again`; given back if its turn is now.
+    pub(super) fn arrive(&mut self, entry: EntryId, event: Arc<Delivered>, again: bool) -> Option<Turn> {
+        if again {
+            self.noted.insert(entry, event.id());
+        }
         let key = event.key().to_owned();
         let aside = self.aside.contains_key(&key);
         let whole = !aside && self.keys.waiting(&key).len() < KEPT_WHOLE;
@@ -156,30 +148,25 @@ impl Owned {
     }
 
     /// Takes note of how an event left the handler, and gives the next of its key.
-    pub(super) fn ended(
-        &mut self,
-        entry: EntryId,
-        event: &Delivered,
-        verdict: Verdict,
-    ) -> (Tell, Option<Turn>) {
+    pub(super) fn ended(&mut self, entry: EntryId, event: &Delivered, verdict: Verdict) -> Option<Turn> {
         if let Some(task) = self.open.get_mut(&entry) {
             *task = None;
         }
         let key = event.key().to_owned();
         match verdict {
             Verdict::Done => {
-                self.acks.push(entry);
+                self.finish(entry);
                 let next = self.keys.done(&key);
-                let told = if self.noted.remove(&event.id()) { Tell::Unparked } else { Tell::Nothing };
-                (told, self.turn(key, next))
+                self.turn(key, next)
             }
             Verdict::Parked { reason, retry } => {
                 self.keys.set_aside(&key, Held { entry, event: None });
                 self.keys.waiting(&key).iter_mut().for_each(|held| held.event = None);
                 let due = retry.then(|| Instant::now() + Backoff::new(RETRY, RETRY).pause());
                 self.aside.insert(key, Aside { first: event.id(), due });
-                self.noted.insert(event.id());
-                (Tell::Parked { reason, retry }, None)
+                self.notes.insert(event.id(), Some(Note::new(event, &reason, retry)));
+                self.noted.insert(entry, event.id());
+                None
             }
             Verdict::Stopped => {
                 // It and those behind it are read again, in order.
@@ -188,14 +175,14 @@ impl Owned {
                     self.open.remove(&held.entry);
                 }
                 self.history = Some(EntryId::ZERO);
-                (Tell::Nothing, None)
+                None
             }
         }
     }
 
     /// An entry is no longer in its stream: nobody can deal with it.
     pub(super) fn lost(&mut self, entry: EntryId, key: Option<String>) -> Option<Turn> {
-        self.acks.push(entry);
+        self.finish(entry);
         let key = key?;
         let next = self.keys.done(&key);
         self.turn(key, next)
@@ -242,13 +229,18 @@ impl Owned {
     /// When there is something to do by itself.
     pub(super) fn next_due(&self, room: bool) -> Option<Instant> {
         let due = self.aside.values().filter_map(|aside| aside.due).min();
-        let work = !self.recalled.is_empty() || !self.acks.is_empty() || (room && self.is_hungry());
+        let told = self.notes.is_empty() && self.acks.is_empty();
+        let work = !self.recalled.is_empty() || !told || (room && self.is_hungry());
         let again = work.then_some(self.again);
         due.into_iter().chain(again).min().map(|at| at.max(self.again))
     }
 
-    /// The first event of each key that is not tried again by itself.
+    /// The first event of each key that is not tried again by itself and is in the list.
     pub(super) fn stuck(&self) -> Vec<(String, Uuid)> {
+        if !self.notes.is_empty() {
+            // What is not on the list yet has not been taken off it.
+            return Vec::new();
+        }
         let stuck = self.aside.iter().filter(|(_, aside)| aside.due.is_none());
         stuck.map(|(key, aside)| (key.clone(), aside.first)).collect()
     }
@@ -284,6 +276,14 @@ impl Owned {
     /// Ends what is in work: the lane is another's.
     pub(super) fn abandon(&self) {
         self.open.values().flatten().for_each(AbortHandle::abort);
+    }
+
+    /// Nothing more is to be done for an entry.
+    fn finish(&mut self, entry: EntryId) {
+        self.acks.push(entry);
+        if let Some(event) = self.noted.remove(&entry) {
+            self.notes.insert(event, None);
+        }
     }
 
     fn turn(&mut self, key: String, next: Option<Held>) -> Option<Turn> {

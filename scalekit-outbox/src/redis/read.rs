@@ -25,7 +25,7 @@ type Found = (String, Vec<Vec<u8>>);
 impl Feed {
     /// Does what the lane has to do, new entries only if there is `room`; `false` if it is another's.
     ///
-    /// What has its turn is in `turns` also when this fails half-way. Round trips: at most 3.
+    /// What has its turn is in `turns` also when this fails half-way. Round trips: at most 4.
     pub(super) async fn serve(
         &self,
         name: &Name,
@@ -33,9 +33,19 @@ impl Feed {
         room: bool,
         turns: &mut Vec<Turn>,
     ) -> Result<bool> {
+        self.tell(lane).await?;
         self.acknowledge(lane).await?;
         self.recall(name, lane, turns).await?;
         if room && lane.is_hungry() { self.read(name, lane, turns).await } else { Ok(true) }
+    }
+
+    /// Says in the list of parked events what it does not say yet.
+    async fn tell(&self, lane: &mut Owned) -> Result<()> {
+        if !lane.notes.is_empty() {
+            self.streams.tell(&lane.notes).await?;
+            lane.notes.clear();
+        }
+        Ok(())
     }
 
     async fn acknowledge(&self, lane: &mut Owned) -> Result<()> {
@@ -79,14 +89,20 @@ impl Feed {
     }
 
     async fn read(&self, name: &Name, lane: &mut Owned, turns: &mut Vec<Turn>) -> Result<bool> {
-        let from = lane.history.map_or_else(|| ">".to_owned(), |after| after.to_string());
+        let again = lane.history.is_some();
+        let from = lane.history.map_or_else(String::new, |after| after.to_string());
         let call = READ.key(&lane.owner).key(&lane.stream).arg(&self.id);
-        let call = call.arg(&*self.streams.group).arg(READ_COUNT).arg(from);
+        let call = call.arg(&*self.streams.group).arg(READ_COUNT).arg(from).arg(lane.last.to_string());
         let (owned, last, found): (u8, String, Vec<Found>) = self.streams.redis.run(&call).await?;
-        if owned == 0 {
-            return Ok(false);
+        match owned {
+            0 => return Ok(false),
+            2 => {
+                // A call of ours that was given up has run after all, and nobody has seen what it read.
+                lane.history = Some(EntryId::ZERO);
+                return Ok(true);
+            }
+            _ => lane.last = EntryId::parse(&last).unwrap_or(lane.last),
         }
-        lane.last = EntryId::parse(&last).unwrap_or(lane.last);
         let full = found.len() == READ_COUNT;
         match lane.history {
             Some(_) if full => {
@@ -98,21 +114,22 @@ impl Feed {
         for (id, fields) in found {
             let Some(entry) = EntryId::parse(&id) else { continue };
             if lane.admit(entry) {
-                turns.extend(take_in(name, lane, entry, fields));
+                turns.extend(take_in(name, lane, entry, fields, again));
             }
         }
         Ok(true)
     }
 }
 
-fn take_in(name: &Name, lane: &mut Owned, entry: EntryId, fields: Vec<Vec<u8>>) -> Option<Turn> {
+/// Takes an entry in; `again` if somebody may have had it before.
+fn take_in(name: &Name, lane: &mut Owned, entry: EntryId, fields: Vec<Vec<u8>>, again: bool) -> Option<Turn> {
     if fields.is_empty() {
         // Deleted or trimmed before it was acknowledged: there is nothing left to deal with.
         tracing::error!(stream = lane.stream, %entry, "an entry is no longer there");
         return lane.lost(entry, None);
     }
     match entry::record(entry, fields) {
-        Ok(record) => lane.arrive(entry, delivered(name, record)),
+        Ok(record) => lane.arrive(entry, delivered(name, record), again),
         Err(error) => {
             // It stays unacknowledged: nobody can deal with it, and it must not vanish.
             tracing::error!(stream = lane.stream, %entry, ?error, "an entry is left alone");
