@@ -9,6 +9,7 @@ use std::{
 };
 
 use common::{SOON, database, notes, pool, shared, source, wait_no_transaction, write};
+use futures_util::FutureExt;
 use scalekit_core::{ErrorKind, Position, db::PoolSource};
 use scalekit_testkit::{Postgres, Proxy, Rng, drop_at_each_await, evidence, full, seed, wait_until};
 use sqlx::Connection;
@@ -89,6 +90,25 @@ async fn begin_on_a_transaction_is_a_savepoint() {
     assert_eq!(notes(&other).await, [""; 0], "a savepoint commits nothing");
     tx.commit().await.unwrap();
     assert_eq!(notes(&other).await, ["outer", "released"]);
+}
+
+#[tokio::test]
+async fn a_savepoint_that_is_dropped_before_it_is_begun_is_never_reported_as_committed() {
+    let database = shared().await;
+    // A server that answers at once would not make each await wait.
+    let proxy = Proxy::to(Postgres::shared().await.addr()).await;
+    proxy.set_delay(Duration::from_millis(2));
+    let source = source(&database.url_via(proxy.addr()), 1);
+    let mut tx = source.open().await.unwrap();
+    write(&mut tx, "before").await;
+    assert!(tx.begin().now_or_never().is_none(), "it waits for the server");
+    write(&mut tx, "outside").await;
+    let error = tx.commit().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misuse, "{error:?}");
+    let mut next = source.open().await.unwrap();
+    write(&mut next, "next").await;
+    next.commit().await.unwrap();
+    assert_eq!(notes(source.pool()).await, ["next", "outside"], "the driver has rolled the transaction back");
 }
 
 #[tokio::test]

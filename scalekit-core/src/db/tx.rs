@@ -21,8 +21,9 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
 /// An open transaction on the shard of a principal's tenant; it derefs to the connection.
 ///
-/// Run statements on `&mut *tx`; `tx.begin()` on the connection is a savepoint. Dropped without
-/// [`commit`](Self::commit) it is rolled back. A handler that got it from the layer simply lets it go: the layer
+/// Run statements on `&mut *tx`; `tx.begin()` on the connection is a savepoint. Await that `begin` to its end: dropped
+/// half-way, under a time-out of your own, the driver rolls the whole transaction back, what follows runs outside of
+/// it, and the commit is refused. Dropped without [`commit`](Self::commit) it is rolled back. A handler that got it from the layer simply lets it go: the layer
 /// decides by the response.
 ///
 /// | state | how it ends | the connection |
@@ -92,11 +93,15 @@ impl<D: Db> Tx<D> {
     /// [`ErrorKind::OutcomeUnknown`] if the server went away or did not answer within five seconds: it may be
     /// committed, and only a lookup (or a retry under the same idempotency key) can tell.
     ///
-    /// [`ErrorKind::Misuse`] for one that a layer lent to a handler: the layer stores the answer with it and commits.
+    /// [`ErrorKind::Misuse`] for one that a layer lent to a handler: the layer stores the answer with it and commits;
+    /// and for one whose savepoint was dropped while it was begun: it is rolled back, later statements are not.
     pub async fn commit(mut self) -> Result<Position> {
         self.check_own()?;
         let mut open = self.open.take().ok_or_else(ended)?;
         let conn = open.unsettled()?;
+        if D::TransactionManager::get_transaction_depth(conn) == 0 {
+            return Err(ended());
+        }
         let outcome = match timeout(COMMIT_WITHIN, conn.commit_with_position()).await {
             Ok(outcome) => outcome,
             Err(_) => {
