@@ -3,19 +3,14 @@
 
 mod support;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use scalekit_core::db::Postgres;
 use scalekit_outbox::{Outbox, sql::postgres as sql};
 use scalekit_testkit::{evidence, full, wait_until};
 use sqlx::{Acquire as _, PgPool};
 use support::{Kind as _, Ledger, SOON, Site, numbered};
+use tokio::task::JoinSet;
 
 /// Makes the database look as if it had been moved here from another system.
 async fn moved(pool: &PgPool) {
@@ -75,49 +70,43 @@ async fn rows_that_were_copied_without_their_sequence_keep_their_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appending_goes_on_and_keeps_its_order() {
-    const KEYS: u64 = 4;
+    const KEYS: [&str; 4] = ["k0", "k1", "k2", "k3"];
+    const EACH: u64 = 10;
     let rounds = if full() { 200 } else { 8 };
     let site = Arc::new(Postgres::site().await);
     let ledger = Arc::new(Ledger::default());
     let (relay, _workers) = site.run(ledger.clone());
-    let enough = Arc::new(AtomicBool::new(false));
-    let appenders = (0..KEYS).map(|key| {
-        let (site, enough) = (Arc::clone(&site), Arc::clone(&enough));
-        tokio::spawn(async move {
-            let (key, mut next) = (format!("k{key}"), 0);
-            while !enough.load(Ordering::Relaxed) {
-                let mut tx = site.begin().await;
-                let mut inner = tx.begin().await.unwrap();
-                Outbox::new().append(&mut *inner, numbered(&key, next)).await.unwrap();
-                inner.commit().await.unwrap();
-                Outbox::new().append(&mut *tx, numbered(&key, next + 1)).await.unwrap();
-                tx.commit().await.unwrap();
-                next += 2;
-            }
-            (key, next)
-        })
-    });
-    let appenders: Vec<_> = appenders.collect();
     for round in 0..rounds {
+        let first = round * EACH;
+        let mut appenders = JoinSet::new();
+        for key in KEYS {
+            let site = Arc::clone(&site);
+            appenders.spawn(async move {
+                for number in (first..first + EACH).step_by(2) {
+                    let mut tx = site.begin().await;
+                    let mut inner = tx.begin().await.unwrap();
+                    Outbox::new().append(&mut *inner, numbered(key, number)).await.unwrap();
+                    inner.commit().await.unwrap();
+                    Outbox::new().append(&mut *tx, numbered(key, number + 1)).await.unwrap();
+                    tx.commit().await.unwrap();
+                }
+            });
+        }
         if round % 2 == 0 {
             relay.rebase().await.unwrap();
         } else {
             moved(&site.pool).await;
         }
-        let before = ledger.of("k0").last().copied();
-        ledger.until("it goes on", |ledger| ledger.of("k0").last().copied() > before).await;
+        appenders.join_all().await;
+        let last = first + EACH - 1;
+        ledger.until("all come", |ledger| KEYS.iter().all(|key| ledger.of(key).last() == Some(&last))).await;
     }
-    enough.store(true, Ordering::Relaxed);
-    let mut events = 0;
-    for appender in appenders {
-        let (key, count) = appender.await.unwrap();
-        ledger.until("all have come", |ledger| ledger.of(&key).last() == Some(&(count - 1))).await;
-        in_order(&ledger, &key, count);
-        events += count;
+    for key in KEYS {
+        in_order(&ledger, key, rounds * EACH);
     }
     evidence(
         "rebases beside four appenders",
-        &format!("{rounds} rebases, {events} events"),
+        &format!("{rounds} rebases, {} events", rounds * EACH * KEYS.len() as u64),
         "nothing lost, nothing out of order",
     );
 }
