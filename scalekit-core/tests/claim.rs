@@ -14,7 +14,7 @@ use std::{
 use common::{SOON, answer, notes, pool, shared, source, wait_no_transaction, write};
 use scalekit_core::{
     ErrorKind,
-    db::{Claim, ClaimId, Claimed, Finished, PoolSource, Pooler, claim, finish},
+    db::{Answer, Claim, ClaimId, Claimed, Finished, PoolSource, Pooler, claim, finish},
 };
 use scalekit_testkit::{Postgres, Proxy, Rng, at_once, evidence, full, seed, wait_until};
 use sqlx::{Connection, Row};
@@ -28,7 +28,7 @@ async fn show(conn: &mut sqlx::PgConnection, setting: &str) -> String {
 }
 
 /// Claims, writes and commits; the id must be free.
-async fn take(source: &PoolSource, claimed: &Claim, body: &str) -> Finished {
+async fn take(source: &PoolSource, claimed: &Claim, body: &str) -> Answer {
     let mut tx = source.open().await.unwrap();
     assert!(matches!(claim(&mut *tx, claimed).await.unwrap(), Claimed::Taken(_)));
     finish(&mut *tx, claimed, &answer(body.as_bytes())).await.unwrap();
@@ -80,7 +80,7 @@ async fn only_the_transaction_that_holds_a_claim_can_finish_it() {
 
     let mut tx = source.open().await.unwrap();
     let Claimed::Before(found) = claim(&mut *tx, &claimed).await.unwrap() else { panic!("it was claimed") };
-    assert_eq!(found.body.as_deref(), Some(b"first".as_slice()));
+    assert_eq!(found.answer.body.as_deref(), Some(b"first".as_slice()));
     let forged = finish(&mut *tx, &claimed, &answer(b"forged")).await.unwrap_err();
     assert_eq!(forged.kind(), ErrorKind::Misuse);
 }
@@ -116,7 +116,12 @@ async fn what_was_finished_is_found_by_whoever_comes_later() {
     let written = answer(b"body");
     assert_eq!(
         found,
-        Finished { operation, position: found.position, fingerprint: Some(b"print".to_vec()), ..written }
+        Finished {
+            operation,
+            position: found.position,
+            fingerprint: Some(b"print".to_vec()),
+            answer: written
+        }
     );
 }
 
@@ -227,7 +232,7 @@ async fn of_a_hundred_racers_one_holds_the_id_at_a_time_and_one_commits() {
                                 _ => tx.close(),
                             }
                         }
-                        Claimed::Before(found) => break found.body,
+                        Claimed::Before(found) => break found.answer.body,
                         Claimed::Busy => busy += 1,
                     }
                 };
@@ -299,7 +304,7 @@ async fn an_id_is_free_again_after_its_retention() {
                 true
             }
             Claimed::Before(found) => {
-                assert_eq!(found.body.as_deref(), Some(b"old".as_slice()));
+                assert_eq!(found.answer.body.as_deref(), Some(b"old".as_slice()));
                 note(found.operation);
                 false
             }
@@ -313,7 +318,8 @@ async fn an_id_is_free_again_after_its_retention() {
     let Claimed::Before(found) = claim(&mut *tx, &again).await.unwrap() else {
         panic!("it was claimed again")
     };
-    let nothing_of_the_old = (found.status, found.head.len(), found.body, found.after_commit);
+    let nothing_of_the_old =
+        (found.answer.status, found.answer.head.len(), found.answer.body, found.answer.after_commit);
     assert_eq!(nothing_of_the_old, (None, 0, None, None));
     assert_eq!(found.fingerprint.as_deref(), Some(b"new".as_slice()));
 }

@@ -8,8 +8,10 @@ use std::{
 };
 
 use scalekit_core::{
-    ErrorKind, OperationId, Position,
-    db::{self, Claim, ClaimId, Claimed, FileLock, Finished, Sqlite, SqliteSource, Tx, claim, finish},
+    ErrorKind, Position,
+    db::{
+        self, Answer, Claim, ClaimId, Claimed, FileLock, Finished, Sqlite, SqliteSource, Tx, claim, finish,
+    },
 };
 use scalekit_testkit::{Rng, at_once, drop_at_each_await, evidence, full, seed, wait_until};
 use sqlx::{
@@ -72,16 +74,8 @@ async fn write(tx: &mut Tx<Sqlite>, body: &str) {
     sqlx::query("insert into note (body) values (?1)").bind(body).execute(&mut **tx).await.unwrap();
 }
 
-fn answer() -> Finished {
-    Finished {
-        operation: OperationId::new(0, 0),
-        position: Position::ORIGIN,
-        fingerprint: None,
-        status: Some(201),
-        head: b"head".to_vec(),
-        body: Some(b"body".to_vec()),
-        after_commit: None,
-    }
+fn answer() -> Answer {
+    Answer { status: Some(201), head: b"head".to_vec(), body: Some(b"body".to_vec()), after_commit: None }
 }
 
 /// Takes the next turn with another pool, whose connection finds the file locked at once if it is.
@@ -230,7 +224,12 @@ async fn an_id_is_claimed_once_and_finished_once_by_its_holder() {
     let found = claim(&mut *tx, &claimed).await.unwrap();
     assert_eq!(
         found,
-        Claimed::Before(Finished { operation, fingerprint: Some(b"print".to_vec()), ..answer() })
+        Claimed::Before(Finished {
+            operation,
+            position: Position::ORIGIN,
+            fingerprint: Some(b"print".to_vec()),
+            answer: answer(),
+        })
     );
     let error = finish(&mut *tx, &claimed, &answer()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misuse);
@@ -256,7 +255,7 @@ async fn an_id_is_free_again_after_its_retention() {
         match claim(&mut *tx, &claimed).await.unwrap() {
             Claimed::Taken(_) => true,
             Claimed::Before(found) => {
-                assert_eq!(found.body.as_deref(), Some(b"body".as_slice()));
+                assert_eq!(found.answer.body.as_deref(), Some(b"body".as_slice()));
                 false
             }
             Claimed::Busy => panic!("there is one writer"),

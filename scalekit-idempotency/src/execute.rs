@@ -15,11 +15,13 @@ use tower_service::Service;
 
 use crate::{
     after,
+    answer::internal,
     body::{Kept, keep_body},
-    manager::{Shared, Taken, internal},
+    manager::Shared,
     state::{Effect, Record, commits},
     step::Step,
     stored::Stored,
+    turn::Taken,
 };
 
 /// A claimed key, and all that is needed to answer its request.
@@ -136,7 +138,7 @@ impl<D: Db> Settling<'_, D> {
             response: Stored::keep(parts.status, &parts.headers, body),
             after_commit: after::record(self.participants)?,
         };
-        match timeout_at(self.until, finish(&mut *tx, self.claim, &record.to_finished())).await {
+        match timeout_at(self.until, finish(&mut *tx, self.claim, &record.to_answer())).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tx.fail(&error);

@@ -14,6 +14,7 @@
 //! | database gone during COMMIT | unknown; 503 | executes or replays, whichever is right |
 
 mod after;
+mod answer;
 mod body;
 mod config;
 mod count;
@@ -25,6 +26,7 @@ mod manager;
 mod state;
 mod step;
 mod stored;
+mod turn;
 
 pub use config::{Builder, NoScope, Scoped};
 pub use count::Counters;

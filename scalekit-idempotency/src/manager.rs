@@ -3,28 +3,27 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum_core::{body::Body, response::IntoResponse};
-use http::{HeaderValue, StatusCode, request::Parts};
+use http::{StatusCode, request::Parts};
 use scalekit_core::{
-    Error, OperationId, Participants, Principal,
-    db::{Claim, ClaimId, Db, Tx, claim},
+    Participants,
+    db::{ClaimId, Db},
     http::{Around, AroundLayer, Place, Problem, Request, Response},
 };
-use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::{
-    after::{self, Background},
+    after::Background,
+    answer::internal,
     body::read_body,
     config::{Config, DefaultDb},
     count::{Counters, Counts},
     execute::Execution,
     fingerprint::Fingerprint,
-    flight::{Flights, Joined, Landed, Lead},
+    flight::Flights,
     key::Key,
-    state::{Next, Record, next},
     step::Step,
-    stored::REPLAYED,
+    turn::{Keyed, Turn},
 };
 
 /// Idempotency keys for a route whose handler writes through [`Tx`](scalekit_core::db::Tx).
@@ -73,29 +72,7 @@ pub(crate) struct Shared<D: Db> {
     pub(crate) tasks: TaskTracker,
     pub(crate) background: Background,
     pub(crate) counts: Counts,
-    flights: Arc<Flights>,
-}
-
-/// A request whose body has been read, and what identifies it.
-struct Keyed {
-    id: ClaimId,
-    who: Principal,
-    fingerprint: Fingerprint,
-    participants: Participants,
-}
-
-/// What came of asking the database.
-enum Turn<D: Db> {
-    Execute(Box<Taken<D>>),
-    Answer(Response),
-}
-
-/// A claimed key with the transaction that holds it.
-pub(crate) struct Taken<D: Db> {
-    pub(crate) lead: Lead,
-    pub(crate) tx: Tx<D>,
-    pub(crate) claim: Claim,
-    pub(crate) operation: OperationId,
+    pub(crate) flights: Arc<Flights>,
 }
 
 impl<D: Db> Idempotency<D> {
@@ -170,118 +147,10 @@ impl<D: Db> Shared<D> {
         Ok((Keyed { id, who, fingerprint, participants }, body))
     }
 
-    /// Waits until this request may execute, or has its answer.
-    async fn wait_for_turn(&self, keyed: &Keyed) -> Result<Turn<D>, Error> {
-        let until = Instant::now() + self.config.wait;
-        let sealed = keyed.fingerprint.seal()?;
-        let mut waited = false;
-        loop {
-            let lead = match self.flights.join(keyed.id, &keyed.fingerprint, &sealed) {
-                Joined::Lead(lead) => lead,
-                Joined::Mismatch => return Ok(Turn::Answer(self.mismatch())),
-                Joined::Follow(follow) => {
-                    waited = true;
-                    match timeout_at(until, follow.landed()).await {
-                        Ok(Landed::Finished(record)) => return Ok(Turn::Answer(self.replay(&record))),
-                        Ok(Landed::Free) => continue,
-                        Err(_) => return Ok(Turn::Answer(self.in_flight())),
-                    }
-                }
-            };
-            self.step(Step::BeforeClaim);
-            return self.lead(keyed, lead, &sealed, waited, until).await;
-        }
-    }
-
-    /// Claims the key, as the only one of this process; waits outside the database for one of another process.
-    async fn lead(
-        &self,
-        keyed: &Keyed,
-        lead: Lead,
-        sealed: &[u8],
-        mut waited: bool,
-        until: Instant,
-    ) -> Result<Turn<D>, Error> {
-        let claim_of = Claim::new(keyed.id)
-            .with_fingerprint(sealed)
-            .with_retention(self.config.retention)
-            .with_deadline(self.config.deadline)
-            .with_pooler(self.config.pooler);
-        let mut pause = Duration::from_millis(5);
-        loop {
-            let mut tx = self.config.source.begin(&keyed.who).await?;
-            let claimed =
-                match timeout_at(Instant::now() + self.config.deadline, claim(&mut *tx, &claim_of)).await {
-                    Ok(Ok(claimed)) => claimed,
-                    Ok(Err(error)) => {
-                        tx.fail(&error);
-                        return Err(error);
-                    }
-                    Err(_) => {
-                        tx.close();
-                        let message = "the database did not answer the claim in time";
-                        return Err(Error::new(scalekit_core::ErrorKind::Unavailable, message));
-                    }
-                };
-            match next(claimed, &keyed.fingerprint)? {
-                Next::Execute(operation) => {
-                    if waited {
-                        for participant in keyed.participants.iter() {
-                            participant.refresh().await?;
-                        }
-                    }
-                    return Ok(Turn::Execute(Box::new(Taken { lead, tx, claim: claim_of, operation })));
-                }
-                Next::Replay(record) => {
-                    drop(tx);
-                    after::apply(
-                        &keyed.participants,
-                        record.operation,
-                        &record.after_commit,
-                        &self.background,
-                    )
-                    .await;
-                    lead.land(Arc::clone(&record));
-                    return Ok(Turn::Answer(self.replay(&record)));
-                }
-                Next::Mismatch => return Ok(Turn::Answer(self.mismatch())),
-                Next::Wait => {
-                    tx.rollback().await?;
-                    waited = true;
-                    if Instant::now() + pause >= until {
-                        return Ok(Turn::Answer(self.in_flight()));
-                    }
-                    sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(Duration::from_millis(100));
-                }
-            }
-        }
-    }
-
     pub(crate) fn step(&self, step: Step) {
         if let Some(observer) = &self.config.observer {
             observer(step);
         }
-    }
-
-    fn replay(&self, record: &Record) -> Response {
-        self.counts.replayed();
-        let mut response = record.response.replay();
-        response.extensions_mut().insert(record.position);
-        response
-    }
-
-    fn mismatch(&self) -> Response {
-        self.counts.mismatched();
-        let title = "This Idempotency-Key was used with a different request";
-        replayed(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title))
-    }
-
-    fn in_flight(&self) -> Response {
-        self.counts.in_flight();
-        let title = "The first request with this Idempotency-Key still runs";
-        let problem = Problem::new(StatusCode::CONFLICT, "in-flight", title);
-        replayed(problem.with_retry_after(Duration::from_secs(1)))
     }
 }
 
@@ -295,22 +164,4 @@ impl<D: Db> fmt::Debug for Idempotency<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Idempotency").field("namespace", &self.0.config.namespace).finish_non_exhaustive()
     }
-}
-
-/// An answer that is not an execution's own.
-fn replayed(problem: Problem) -> Response {
-    let mut response = problem.into_response();
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    response
-}
-
-pub(crate) fn internal() -> Response {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error").into_response()
-}
-
-/// Half to all of it, so that waiting processes do not ask in step.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0];
-    let random = getrandom::fill(&mut byte).map_or(255, |()| byte[0]);
-    pause / 2 + pause * u32::from(random) / 512
 }

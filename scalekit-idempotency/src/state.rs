@@ -13,7 +13,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use scalekit_core::{
     OperationId, Position, Result,
-    db::{Claimed, Finished},
+    db::{Answer, Claimed, Finished},
 };
 
 use crate::{fingerprint::Fingerprint, stored::Stored};
@@ -50,7 +50,8 @@ pub(crate) fn next(claimed: Claimed, request: &Fingerprint) -> Result<Next> {
 
 impl Record {
     fn read(finished: Finished) -> Result<Self> {
-        let Finished { operation, position, status, head, body, after_commit, .. } = finished;
+        let Finished { operation, position, answer: Answer { status, head, body, after_commit }, .. } =
+            finished;
         Ok(Self {
             operation,
             position,
@@ -60,11 +61,8 @@ impl Record {
     }
 
     /// What is stored of it with the claim.
-    pub(crate) fn to_finished(&self) -> Finished {
-        Finished {
-            operation: self.operation,
-            position: self.position,
-            fingerprint: None,
+    pub(crate) fn to_answer(&self) -> Answer {
+        Answer {
             status: Some(self.response.status.as_u16()),
             head: self.response.encode_head(),
             body: self.response.body.as_ref().map(|body| body.to_vec()),

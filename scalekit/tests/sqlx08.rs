@@ -55,7 +55,7 @@ async fn an_older_sqlx_claims_and_appends_on_the_same_tables() {
     let Claimed::Before(record) = db::claim(&mut *new, &Claim::new(id)).await.unwrap() else {
         panic!("committed")
     };
-    assert_eq!((record.status, record.body.as_deref()), (Some(201), Some(b"done".as_slice())));
+    assert_eq!((record.answer.status, record.answer.body.as_deref()), (Some(201), Some(b"done".as_slice())));
     new.rollback().await.unwrap();
 
     // The other way round: what this sqlx claimed, the older one finds.

@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     Position, Result,
-    db::{Claim, Claimed, Finished, Migration},
+    db::{Answer, Claim, Claimed, Migration},
 };
 
 pub(crate) mod sealed {
@@ -48,7 +48,7 @@ pub trait DbConnection: sqlx::Connection<Database = Self::Db> + sealed::Sealed +
     fn claim(&mut self, claim: &Claim) -> impl Future<Output = Result<Claimed>> + Send;
 
     #[doc(hidden)]
-    fn finish(&mut self, claim: &Claim, finished: &Finished) -> impl Future<Output = Result<()>> + Send;
+    fn finish(&mut self, claim: &Claim, answer: &Answer) -> impl Future<Output = Result<()>> + Send;
 
     #[doc(hidden)]
     fn sweep_claims(&mut self, limit: i64) -> impl Future<Output = Result<u64>> + Send;

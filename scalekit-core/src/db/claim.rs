@@ -117,17 +117,24 @@ pub enum Claimed {
 /// The record that a committed claim left; see [`claim`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The operation that claimed it; ignored by [`finish`].
+    /// The operation that claimed it.
     pub operation: OperationId,
-    /// A position at or after its commit; ignored by [`finish`].
+    /// A position at or after its commit.
     pub position: Position,
-    /// What [`Claim::with_fingerprint`] was given; ignored by [`finish`].
+    /// What [`Claim::with_fingerprint`] was given.
     pub fingerprint: Option<Vec<u8>>,
-    /// The HTTP status of the stored answer; `None` for a claim that stores no answer.
+    /// What [`finish`] stored; empty if it was not called.
+    pub answer: Answer,
+}
+
+/// What is stored with a claim for those who come later; see [`finish`].
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// An HTTP status; `None` for a claim that stores no answer.
     pub status: Option<u16>,
-    /// The stored head, in the caller's encoding.
+    /// The head, in the caller's encoding.
     pub head: Vec<u8>,
-    /// The stored body; `None` if it was not kept.
+    /// The body; `None` if it was not kept.
     pub body: Option<Vec<u8>>,
     /// What must follow the commit in other stores, in the caller's encoding.
     pub after_commit: Option<Vec<u8>>,
@@ -137,8 +144,14 @@ impl fmt::Debug for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Finished")
             .field("operation", &self.operation)
-            .field("status", &self.status)
+            .field("answer", &self.answer)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
@@ -183,20 +196,22 @@ pub async fn claim<C: DbConnection>(conn: &mut C, claim: &Claim) -> Result<Claim
 /// [`ErrorKind::Misuse`] if this transaction holds no such claim. Otherwise the database's failure.
 ///
 /// ```no_run
-/// # async fn f(mut tx: scalekit_core::db::Tx, claim: scalekit_core::db::Claim, done: scalekit_core::db::Finished)
-/// # -> scalekit_core::Result<()> {
-/// scalekit_core::db::finish(&mut *tx, &claim, &done).await?;
+/// # async fn f(mut tx: scalekit_core::db::Tx, claim: scalekit_core::db::Claim) -> scalekit_core::Result<()> {
+/// use scalekit_core::db::{Answer, finish};
+///
+/// let receipt = b"sent as message 17".to_vec();
+/// finish(&mut *tx, &claim, &Answer { status: Some(201), body: Some(receipt), ..Answer::default() }).await?;
 /// tx.commit().await?;
 /// # Ok(()) }
 /// ```
-pub async fn finish<C: DbConnection>(conn: &mut C, claim: &Claim, finished: &Finished) -> Result<()> {
+pub async fn finish<C: DbConnection>(conn: &mut C, claim: &Claim, answer: &Answer) -> Result<()> {
     if !conn.is_in_transaction() {
         return Err(Error::new(
             ErrorKind::Misuse,
             "an answer is stored in the transaction that claimed its key",
         ));
     }
-    conn.finish(claim, finished).await
+    conn.finish(claim, answer).await
 }
 
 /// A claim that this transaction does not hold.

@@ -20,7 +20,7 @@ mod sweep;
 mod tx;
 
 pub use backend::{Db, DbConnection};
-pub use claim::{Claim, ClaimId, Claimed, Finished, claim, finish};
+pub use claim::{Answer, Claim, ClaimId, Claimed, Finished, claim, finish};
 #[cfg(feature = "http")]
 pub use extract::TxSlot;
 pub use migrate::{MIGRATIONS, Migration, migrate};

@@ -12,7 +12,7 @@ use sqlx::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    Claim, ClaimId, Claimed, Db, DbConnection, Finished, Migration,
+    Answer, Claim, ClaimId, Claimed, Db, DbConnection, Finished, Migration,
     backend::sealed::Sealed,
     claim::not_claimed,
     error::is_gone,
@@ -95,14 +95,14 @@ impl DbConnection for PgConnection {
         row.map_or(Ok(Claimed::Busy), |row| read(&claim.id, &row))
     }
 
-    async fn finish(&mut self, claim: &Claim, finished: &Finished) -> Result<()> {
-        let status = finished.status.and_then(|status| i16::try_from(status).ok());
+    async fn finish(&mut self, claim: &Claim, answer: &Answer) -> Result<()> {
+        let status = answer.status.and_then(|status| i16::try_from(status).ok());
         let done = sqlx::query(FINISH)
             .bind(claim.id.as_bytes().as_slice())
             .bind(status)
-            .bind(finished.head.as_slice())
-            .bind(finished.body.as_deref())
-            .bind(finished.after_commit.as_deref())
+            .bind(answer.head.as_slice())
+            .bind(answer.body.as_deref())
+            .bind(answer.after_commit.as_deref())
             .persistent(claim.pooler.keeps_statements())
             .execute(self)
             .await?;
@@ -151,10 +151,12 @@ fn read(id: &ClaimId, row: &PgRow) -> Result<Claimed> {
         operation,
         position: row.try_get::<&str, _>("position")?.parse()?,
         fingerprint: row.try_get("fingerprint")?,
-        status: row.try_get::<Option<i16>, _>("status")?.and_then(|status| u16::try_from(status).ok()),
-        head: row.try_get::<Option<_>, _>("head")?.unwrap_or_default(),
-        body: row.try_get("body")?,
-        after_commit: row.try_get("after_commit")?,
+        answer: Answer {
+            status: row.try_get::<Option<i16>, _>("status")?.and_then(|status| u16::try_from(status).ok()),
+            head: row.try_get::<Option<_>, _>("head")?.unwrap_or_default(),
+            body: row.try_get("body")?,
+            after_commit: row.try_get("after_commit")?,
+        },
     }))
 }
 

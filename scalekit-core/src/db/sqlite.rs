@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimId, Claimed, Db, DbConnection, Finished, Migration, Pooler, Tx, TxSource,
+    Answer, Claim, ClaimId, Claimed, Db, DbConnection, Finished, Migration, Pooler, Tx, TxSource,
     backend::sealed::Sealed,
     claim::not_claimed,
     migrate,
@@ -139,13 +139,13 @@ impl DbConnection for SqliteConnection {
         Ok(Claimed::Taken(claim.id.operation(row.try_get("claimed_at")?)))
     }
 
-    async fn finish(&mut self, claim: &Claim, finished: &Finished) -> Result<()> {
+    async fn finish(&mut self, claim: &Claim, answer: &Answer) -> Result<()> {
         let done = sqlx::query(FINISH)
             .bind(claim.id.as_bytes().as_slice())
-            .bind(finished.status)
-            .bind(finished.head.as_slice())
-            .bind(finished.body.as_deref())
-            .bind(finished.after_commit.as_deref())
+            .bind(answer.status)
+            .bind(answer.head.as_slice())
+            .bind(answer.body.as_deref())
+            .bind(answer.after_commit.as_deref())
             .persistent(claim.pooler.keeps_statements())
             .execute(self)
             .await?;
@@ -166,9 +166,11 @@ fn read(id: &ClaimId, row: &SqliteRow) -> Result<Claimed> {
         operation: id.operation(row.try_get("claimed_at")?),
         position: Position::ORIGIN,
         fingerprint: row.try_get("fingerprint")?,
-        status: row.try_get("status")?,
-        head: row.try_get::<Option<_>, _>("head")?.unwrap_or_default(),
-        body: row.try_get("body")?,
-        after_commit: row.try_get("after_commit")?,
+        answer: Answer {
+            status: row.try_get("status")?,
+            head: row.try_get::<Option<_>, _>("head")?.unwrap_or_default(),
+            body: row.try_get("body")?,
+            after_commit: row.try_get("after_commit")?,
+        },
     }))
 }

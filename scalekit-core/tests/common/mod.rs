@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use scalekit_core::{
-    OperationId, Position,
-    db::{self, Finished, PoolSource},
-};
+use scalekit_core::db::{self, Answer, PoolSource};
 use scalekit_testkit::{Database, Postgres, PostgresServer, wait_until};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
@@ -55,11 +52,8 @@ pub(crate) async fn wait_no_transaction(pool: &PgPool) {
 }
 
 /// An answer to be stored.
-pub(crate) fn answer(body: &[u8]) -> Finished {
-    Finished {
-        operation: OperationId::new(0, 0),
-        position: Position::ORIGIN,
-        fingerprint: None,
+pub(crate) fn answer(body: &[u8]) -> Answer {
+    Answer {
         status: Some(201),
         head: b"head".to_vec(),
         body: Some(body.to_vec()),
