@@ -1,6 +1,6 @@
 //! From the command line to the exit code.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -20,7 +20,10 @@ pub(crate) fn main() -> ExitCode {
         Err(Refused::Usage(line)) => return fail(&line, 2),
     };
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    log.with_writer(std::io::stderr).init();
     match service::run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure.message, if failure.configuration { 2 } else { 1 }),
