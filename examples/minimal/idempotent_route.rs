@@ -1,4 +1,5 @@
-//! One route that never charges twice; the handler writes through `Tx`. Run with the URL of a Postgres database.
+//! One route that never charges twice; the handler writes through `Tx`. Run:
+//! `cargo run -p scalekit --features full --example idempotent_route postgres://localhost/shop`
 use axum::{Extension, Router, http::StatusCode, routing::post};
 use scalekit::db::{self, PoolSource, Tx};
 use scalekit::{Error, Principal, idempotency::Idempotency};

@@ -1,4 +1,4 @@
-//! Events from a transaction that the service owns already. Run with the URL of a Postgres database.
+//! Events from a service's own transaction: `cargo run -p scalekit --features full --example outbox_existing_pool URL`
 use async_trait::async_trait;
 use scalekit::db::{self, PoolSource};
 use scalekit::outbox::{self, Consumer, Delivered, Event, Handler, MemorySink, Outbox, Outcome, Relay};

@@ -1,4 +1,5 @@
-//! Sessions in Redis for an existing router: any process may answer any request. Run with the URL of a Redis.
+//! Sessions in Redis for an existing router: any process may answer any request. Run:
+//! `cargo run -p scalekit --features full --example session redis://127.0.0.1:6379`
 use axum::{Router, http::StatusCode, routing::get};
 use scalekit::session::{Cookie, Counter, RedisStore, Session, Sessions};
 use scalekit::{Error, KeyRing, redis::Redis};

@@ -50,7 +50,11 @@ async fn many_clients_claim_finish_and_commit_over_few_servers() {
                         }
                         Claimed::Before(found) => {
                             assert!(again);
-                            assert_eq!(found.answer.body.as_deref(), Some(name.as_bytes()), "another one's answer");
+                            assert_eq!(
+                                found.answer.body.as_deref(),
+                                Some(name.as_bytes()),
+                                "another one's answer"
+                            );
                         }
                         Claimed::Busy => panic!("nobody else claims {name}"),
                     }

@@ -127,7 +127,8 @@ impl Inner {
         };
         let meter = self.meter()?;
         count(&self.shared.counters.loads);
-        let loaded = self.watch(self.shared.store.load(&key, &self.shared.rules, meter.left).await)?;
+        let loaded = self.shared.store.load(&key, &self.shared.rules, meter.left).await;
+        let loaded = self.watch(loaded).map_err(without_effect)?;
         let known = match loaded {
             Loaded::Live(record) => Known::Found(Arc::new(record)),
             Loaded::Ended => Known::Ended,
@@ -170,6 +171,15 @@ impl Inner {
             Known::Found(record) => Some(Some(record.clone())),
         }
     }
+}
+
+/// A read that was not answered has no outcome that anybody must learn.
+fn without_effect(error: Error) -> Error {
+    if error.kind() != ErrorKind::OutcomeUnknown {
+        return error;
+    }
+    let message = "the session store did not answer in time";
+    Error::new(ErrorKind::Unavailable, message).with_retry_after(Duration::from_secs(1)).with_source(error)
 }
 
 impl Shared {

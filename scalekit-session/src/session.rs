@@ -62,8 +62,7 @@ impl Session {
     /// Reads a field; `None` if it is not set.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] or [`ErrorKind::OutcomeUnknown`] if the store does not answer: the visitor
-    /// is not taken for one without a session. [`ErrorKind::Corrupt`] if the field holds another type.
+    /// [`ErrorKind::Unavailable`] if the store does not answer: the visitor is not taken for one without a session. [`ErrorKind::Corrupt`] if the field holds another type.
     pub async fn get<T: DeserializeOwned>(&self, field: Field<T>) -> Result<Option<T>> {
         self.text(field.name()).await?.map(|text| decode(&text)).transpose()
     }

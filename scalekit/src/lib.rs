@@ -24,6 +24,10 @@ mod stack;
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/adopt.md")]
+mod adopt {}
+
 #[cfg(feature = "idempotency")]
 pub use scalekit_idempotency as idempotency;
 #[cfg(feature = "outbox")]

@@ -49,7 +49,7 @@ struct Arguments {
 
     /// A database shard; repeat for each. `NAME=sqlite:///FILE`, or `NAME=postgres://..` in a build with the feature
     /// `postgres` [default: two SQLite files in a temporary directory].
-    #[arg(long, value_name = "NAME=URL[,replica=URL]..")]
+    #[arg(long, value_name = "NAME=URL")]
     shard: Vec<String>,
 
     /// What carries events from the outbox to consumers: `memory`, or `redis` for the streams of `--redis`.

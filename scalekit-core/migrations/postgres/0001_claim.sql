@@ -1,3 +1,5 @@
+create schema if not exists scalekit;
+
 create table if not exists scalekit.claim (
     id           bytea       not null primary key check (octet_length(id) = 32),
     fingerprint  bytea,

@@ -6,6 +6,9 @@ use sqlx::{Connection, Pool, Row};
 use super::{Db, DbConnection, sql::postgres};
 use crate::{Error, ErrorKind, Result};
 
+/// SQLSTATE of what a role may not do.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 /// One forward-only step of one crate's line.
 ///
 /// The SQL is public: a team that migrates with a tool of its own runs it there and never calls [`migrate`].
@@ -53,7 +56,8 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
 /// [`GRANTS`](super::sql::postgres::GRANTS)) finds all done after another has migrated.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] if a line has gaps or an applied step was changed since; the database's failure.
+/// [`ErrorKind::Config`] if a line has gaps, an applied step was changed since, or a step is missing that this role may
+/// not make; the database's failure.
 ///
 /// ```no_run
 /// # async fn f(pool: sqlx::PgPool) -> scalekit_core::Result<()> {
@@ -120,10 +124,10 @@ pub(crate) async fn on_postgres(conn: &mut sqlx::PgConnection, steps: &[Migratio
     }
     let mut tx = conn.begin().await?;
     sqlx::raw_sql(postgres::LOCK_LEDGER).execute(&mut *tx).await?;
-    sqlx::raw_sql(postgres::CREATE_LEDGER).execute(&mut *tx).await?;
+    sqlx::raw_sql(postgres::CREATE_LEDGER).execute(&mut *tx).await.map_err(not_allowed)?;
     let applied = read_postgres(&mut tx).await?.unwrap_or_default();
     for step in missing(steps, &applied, |step| step.postgres)? {
-        sqlx::raw_sql(step.postgres).execute(&mut *tx).await?;
+        sqlx::raw_sql(step.postgres).execute(&mut *tx).await.map_err(not_allowed)?;
         sqlx::query(postgres::WRITE_LEDGER)
             .bind(step.line)
             .bind(step.version)
@@ -134,6 +138,17 @@ pub(crate) async fn on_postgres(conn: &mut sqlx::PgConnection, steps: &[Migratio
             .await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Says what to do to whoever may not create what is missing.
+fn not_allowed(error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|refused| refused.code());
+    if code.as_deref() != Some(INSUFFICIENT_PRIVILEGE) {
+        return error.into();
+    }
+    let message = "migrations are missing and this role may not create tables: migrate once as their owner, then \
+                   grant (`sql::postgres::GRANTS`); with a tool of your own, do not call `migrate`";
+    Error::new(ErrorKind::Config, message).with_source(error)
 }
 
 /// The ledger's rows, if there is a ledger.

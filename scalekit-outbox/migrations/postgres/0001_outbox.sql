@@ -1,3 +1,5 @@
+create schema if not exists scalekit;
+
 -- Appended events: insert-only, deleted in chunks once relayed and old enough.
 -- xid is the top-level transaction, which savepoints do not change.
 create table if not exists scalekit.event (

@@ -47,7 +47,8 @@ pub struct RedisStreams {
 }
 
 impl RedisStreams {
-    /// The streams of these databases, read by this group.
+    /// The streams of these databases, read by this group. Namespace and databases are those of the [`RedisSink`](crate::RedisSink)
+    /// and the [`Relay`](crate::Relay)s that write: a name that no relay has stays empty, which is no error.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a name that is empty, longer than 64 bytes, or has other characters than
