@@ -30,6 +30,7 @@ mod nats;
 mod os;
 mod postgres;
 mod program;
+mod prometheus;
 mod proxy;
 mod random;
 mod redis;
@@ -44,6 +45,7 @@ pub use postgres::{
     Database, PgBouncer, PgBouncerBuilder, Postgres, PostgresBuilder, PostgresServer, Template,
 };
 pub use program::{Program, Running};
+pub use prometheus::{Prometheus, PrometheusBuilder, PrometheusSample};
 pub use proxy::Proxy;
 pub use random::{Rng, seed};
 pub use redis::{Redis, RedisBuilder, RedisCluster, RedisServer};
