@@ -28,6 +28,8 @@ mod clients;
 mod mode;
 mod nats;
 mod os;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod postgres;
 mod program;
 mod prometheus;
@@ -41,6 +43,8 @@ pub use clients::at_once;
 pub use mode::{evidence, full};
 pub use nats::Nats;
 pub use os::{Port, free_port};
+#[cfg(feature = "otlp")]
+pub use otlp::{OtlpData, OtlpPoint, OtlpReceiver, OtlpTemporality};
 pub use postgres::{
     Database, PgBouncer, PgBouncerBuilder, Postgres, PostgresBuilder, PostgresServer, Template,
 };

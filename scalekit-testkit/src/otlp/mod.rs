@@ -1,0 +1,7 @@
+//! A receiver of OpenTelemetry metrics, and a plain view of what it was sent.
+mod points;
+mod receiver;
+mod serve;
+
+pub use points::{OtlpData, OtlpPoint, OtlpTemporality};
+pub use receiver::OtlpReceiver;
