@@ -10,4 +10,4 @@ mod problem;
 pub use around::{Around, AroundLayer, AroundService, Request, Response};
 pub use place::Place;
 pub use principal::{Authenticate, RequirePrincipal, principal_layer};
-pub use problem::Problem;
+pub use problem::{Problem, Shed};

@@ -35,7 +35,25 @@ pub struct Problem {
     title: Cow<'static, str>,
     detail: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
+    shed: bool,
 }
+
+/// The mark of a response that refuses a request because of overload; it stands in the response's extensions.
+///
+/// [`Problem::overloaded`] sets it; a limiter of your own inserts it. The SLO layer counts a marked refusal as `shed`,
+/// which spends no error budget by default. A store that is down, a connection that did not become free in time and
+/// a deploy are no overload that was refused: those are failures, and stay such.
+///
+/// ```
+/// use http::StatusCode;
+/// use scalekit_core::http::{Response, Shed};
+///
+/// let mut refusal = Response::new("come back later".into());
+/// *refusal.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+/// refusal.extensions_mut().insert(Shed);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shed;
 
 impl Problem {
     /// A problem of the type `name` (kebab case; the last segment of the type's URI).
@@ -44,7 +62,24 @@ impl Problem {
         name: impl Into<Cow<'static, str>>,
         title: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, name: name.into(), title: title.into(), detail: None, retry_after: None }
+        Self { status, name: name.into(), title: title.into(), detail: None, retry_after: None, shed: false }
+    }
+
+    /// The refusal of a request that was not begun, because there are too many of them: 503, marked as [`Shed`].
+    ///
+    /// ```
+    /// use scalekit_core::http::{Problem, Shed};
+    /// use std::time::Duration;
+    ///
+    /// let refusal = Problem::overloaded(Duration::from_secs(2));
+    /// let response = axum_core::response::IntoResponse::into_response(refusal);
+    /// assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"2".parse().unwrap()));
+    /// assert!(response.extensions().get::<Shed>().is_some());
+    /// ```
+    pub fn overloaded(retry_after: Duration) -> Self {
+        let title = "There are too many requests to begin this one";
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", title);
+        Self { shed: true, ..refusal.with_retry_after(retry_after) }
     }
 
     /// What is wrong with this very request.
@@ -86,6 +121,9 @@ impl IntoResponse for Problem {
         if let Some(after) = self.retry_after {
             let whole = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole.max(1)));
+        }
+        if self.shed {
+            response.extensions_mut().insert(Shed);
         }
         response
     }

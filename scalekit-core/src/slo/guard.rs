@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use tokio::time::Instant;
 
 use super::bounds::nanos;
 use super::handle::Slo;
-use super::outcome::Outcome;
+use super::outcome::{Head, Outcome};
 use super::slot::Slot;
 
 /// Owned by the response future, then by the body. Dropping it unfinished is an end too.
@@ -15,7 +14,7 @@ pub(super) struct Guard {
     slo: Slo,
     slot: Arc<Slot>,
     start: Instant,
-    status: Option<StatusCode>,
+    head: Option<Head>,
     /// Whether inner code is running now: a guard that is dropped meanwhile is dropped by its unwinding.
     inside: bool,
     ended: bool,
@@ -24,7 +23,7 @@ pub(super) struct Guard {
 impl Guard {
     pub(super) fn start(slo: Slo, slot: Arc<Slot>) -> Self {
         slot.enter();
-        Self { slo, slot, start: Instant::now(), status: None, inside: false, ended: false }
+        Self { slo, slot, start: Instant::now(), head: None, inside: false, ended: false }
     }
 
     /// Runs inner code, so that a panic in it is told from a cancellation.
@@ -36,22 +35,19 @@ impl Guard {
     }
 
     /// The head of the response is there.
-    pub(super) fn head(&mut self, status: StatusCode) {
-        self.status = Some(status);
+    pub(super) fn head(&mut self, head: Head) {
+        self.head = Some(head);
     }
 
     /// The response was taken to its end.
     pub(super) fn complete(self) {
-        let outcome = self.status.map_or(Outcome::ServerError, Outcome::of_status);
+        let outcome = self.head.map_or(Outcome::ServerError, Head::complete);
         self.end(outcome);
     }
 
     /// The body failed, or the inner service did without a response.
     pub(super) fn fail(self) {
-        let outcome = match self.status {
-            Some(status) if !status.is_server_error() => Outcome::BodyError,
-            _ => Outcome::ServerError,
-        };
+        let outcome = self.head.map_or(Outcome::ServerError, Head::broken);
         self.end(outcome);
     }
 
@@ -61,7 +57,7 @@ impl Guard {
 
     fn settle(&mut self, outcome: Outcome) {
         self.ended = true;
-        self.slot.leave(outcome, self.status, nanos(self.start.elapsed()), self.slo.bounds());
+        self.slot.leave(outcome, self.head, nanos(self.start.elapsed()), self.slo.bounds());
     }
 }
 
@@ -70,14 +66,10 @@ impl Drop for Guard {
         if self.ended {
             return;
         }
-        let outcome = match self.status {
+        let outcome = match self.head {
             _ if self.inside => Outcome::Panicked,
             None => Outcome::CancelledHead,
-            Some(status) => match Outcome::of_status(status) {
-                Outcome::Ok => Outcome::CancelledBody,
-                // The head has told all there is to know about an error.
-                error => error,
-            },
+            Some(head) => head.dropped(),
         };
         self.settle(outcome);
     }

@@ -11,15 +11,16 @@ use super::exposition::{is_label_name, push_label};
 use super::layer::SloLayer;
 use super::objective::{Objective, ObjectiveSet};
 use super::routes::Routes;
-use super::slot::{Slot, Tally};
+use super::slot::Slot;
 use super::snapshot::{RouteRow, rows};
+use super::tally::Tally;
 use super::text;
 use crate::http::AroundLayer;
 use crate::{Error, ErrorKind, Result};
 
 /// Label names that our families use.
-const RESERVED: [&str; 6] =
-    ["http_request_method", "http_route", "http_response_status_code", "outcome", "slo", "le"];
+const RESERVED: [&str; 7] =
+    ["http_request_method", "http_route", "http_response_status_code", "outcome", "slo", "zone", "le"];
 
 /// The counters of one app; a clone shares them. The module's page has an example.
 #[derive(Clone)]
@@ -113,10 +114,7 @@ impl Slo {
             self.0.set.objectives().iter().map(|objective| (objective, Tally::default())).collect();
         for slot in self.slots() {
             if let Some((_, sum)) = slot.judged.and_then(|judged| tallies.get_mut(judged.objective)) {
-                let tally = slot.tally();
-                sum.good += tally.good;
-                sum.available += tally.available;
-                sum.total += tally.total;
+                *sum += slot.tally();
             }
         }
         tallies

@@ -13,7 +13,8 @@ use tower_service::Service;
 use super::body::measure;
 use super::guard::Guard;
 use super::handle::Slo;
-use crate::http::{Around, Place, Request, Response};
+use super::outcome::Head;
+use crate::http::{Around, Place, Request, Response, Shed};
 
 /// Finds the route that the router matched: its pattern, never the path.
 pub(super) type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
@@ -55,7 +56,9 @@ impl Around for SloLayer {
             };
             match response {
                 Ok(response) => {
-                    guard.head(response.status());
+                    let shed =
+                        response.status().as_u16() >= 400 && response.extensions().get::<Shed>().is_some();
+                    guard.head(Head { status: response.status(), shed });
                     Ok(measure(response, head_request, guard))
                 }
                 Err(error) => {

@@ -43,12 +43,16 @@
 //! failure, or the moment the server drops it. Every request that enters ends in exactly one [`Outcome`], dropped
 //! and panicking ones included, and leaves the in-flight gauge then.
 //!
-//! | outcome | objective |
-//! |---|---|
-//! | `ok` within the threshold | good |
-//! | `ok` slower than the threshold; cancelled after the threshold | bad |
-//! | `server_error`, `body_error`, `panicked` | bad, and not available |
-//! | `client_error`; cancelled within the threshold, or without one | not counted |
+//! | outcome | objective, by default | Apdex |
+//! |---|---|---|
+//! | `ok` within the threshold T | good | satisfied |
+//! | `ok` slower than T | bad | tolerating up to 4T, then frustrated |
+//! | cancelled after T | bad | frustrated |
+//! | `server_error`, `body_error`, `panicked` | bad, and not available | frustrated |
+//! | `client_error`, `shed`; cancelled within T, or without a T | not counted | none |
+//!
+//! [`Objective::exclude`] says otherwise. `shed` is what a limiter marked with [`Shed`](crate::http::Shed) and nothing
+//! else: a 503 because a store is down is a `server_error`.
 //!
 //! # Families
 //!
@@ -58,6 +62,7 @@
 //! | `http_server_active_requests` | gauge | `http_request_method`, `http_route` |
 //! | `scalekit_http_outcomes_total` | counter | the same, `outcome` |
 //! | `scalekit_slo_requests_total`, `_good_total`, `_available_total` | counter | `slo` |
+//! | `scalekit_slo_apdex_total` | counter | `slo`, `zone`: `satisfied`, `tolerating`, `frustrated` |
 //! | `scalekit_slo_threshold_seconds`, `_target_ratio`, `_availability_target_ratio` | gauge | `slo` |
 //!
 //! Bucket bounds are those of OpenTelemetry's HTTP conventions plus the threshold T and 4T of every objective.
@@ -66,7 +71,7 @@
 //! # Guarantees
 //!
 //! - After all requests have ended, the outcomes sum up to the requests started and every gauge is 0.
-//! - `good <= available <= requests` in every scrape; a histogram's `_count` is the sum of its buckets.
+//! - `good <= available <= requests` in every scrape, and the three zones of Apdex are the requests; a histogram's `_count` is the sum of its buckets.
 //! - Series are bounded whatever clients send: [`MAX_ROUTES`] routes, then `<other>`; what no route matches is
 //!   `<unmatched>`; unknown methods are `_OTHER`; [`MAX_STATUSES`] statuses per route and method.
 //! - Declared objectives and their routes are exported as 0 before the first request.
@@ -91,6 +96,7 @@ mod outcome;
 mod routes;
 mod slot;
 mod snapshot;
+mod tally;
 mod text;
 
 pub use exposition::Exposition;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::bounds::nanos;
+use super::outcome::{Exclusions, Outcome, Terms};
 use super::routes::{MAX_ROUTES, OTHER_METHOD, method_index};
 use crate::{Error, ErrorKind, Result};
 
@@ -47,12 +48,20 @@ pub struct Objective {
     pub(super) latency: Option<Duration>,
     pub(super) target: Option<f64>,
     pub(super) availability: Option<f64>,
+    exclude: Exclusions,
 }
 
 impl Objective {
     /// An objective; the name is the value of the `slo` label.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), routes: Vec::new(), latency: None, target: None, availability: None }
+        Self {
+            name: name.into(),
+            routes: Vec::new(),
+            latency: None,
+            target: None,
+            availability: None,
+            exclude: Exclusions::default(),
+        }
     }
 
     /// Adds a route as the router knows it, such as `/orders/{id}`.
@@ -77,6 +86,37 @@ impl Objective {
     pub fn availability(mut self, share: f64) -> Self {
         self.availability = Some(share);
         self
+    }
+
+    /// The outcomes that do not count, neither as good nor as bad: these, instead of the client errors and shed
+    /// requests that do not count by default. Said again, it replaces what was said before.
+    ///
+    /// | outcome | excluded | counted |
+    /// |---|---|---|
+    /// | [`ClientError`](Outcome::ClientError) | by default | an answer: good or too slow, as an `Ok` is |
+    /// | [`Shed`](Outcome::Shed) | by default | a failure |
+    /// | [`CancelledHead`](Outcome::CancelledHead), [`CancelledBody`](Outcome::CancelledBody) | if named here; always within the threshold, and without one | too slow, though not a failure |
+    /// | [`ServerError`](Outcome::ServerError), [`BodyError`](Outcome::BodyError), [`Panicked`](Outcome::Panicked) | if named here, which an availability forbids | a failure |
+    /// | [`Ok`](Outcome::Ok) | never: nothing could be good | good or too slow |
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use http::Method;
+    /// use scalekit_core::slo::{Objective, ObjectiveSet, Outcome};
+    ///
+    /// // A refusal under overload spends the budget, too.
+    /// let pay = Objective::new("pay").route(Method::POST, "/pay").availability(0.999).exclude([Outcome::ClientError]);
+    /// # ObjectiveSet::builder("shop").objective(pay).build()?;
+    /// # Ok::<(), scalekit_core::Error>(())
+    /// ```
+    pub fn exclude(mut self, outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        self.exclude = outcomes.into_iter().collect();
+        self
+    }
+
+    /// What it asks of a request.
+    pub(super) fn terms(&self) -> Terms {
+        Terms::new(self.latency, self.exclude)
     }
 
     pub(super) fn threshold_nanos(&self) -> Option<u64> {
@@ -122,6 +162,14 @@ impl Objective {
             {
                 return refuse(format!("has the {what} {share}; it must be above 0 and below 1"));
             }
+        }
+        if self.exclude.contains(Outcome::Ok) {
+            return refuse("excludes ok, so that nothing could be good".to_owned());
+        }
+        let promised = |outcome: &Outcome| outcome.is_failure() && self.exclude.contains(*outcome);
+        if let (Some(_), Some(excluded)) = (self.availability, Outcome::ALL.iter().find(|o| promised(o))) {
+            let excluded = excluded.as_str();
+            return refuse(format!("excludes {excluded}, which its availability promises not to happen"));
         }
         match (self.target, self.availability) {
             (Some(target), Some(availability)) if availability < target => refuse(format!(
@@ -176,7 +224,8 @@ impl ObjectiveSetBuilder {
     ///
     /// [`ErrorKind::Config`], naming the objective: no service name, no objective or more than 64, a name used
     /// twice, no route, more than 256 routes, a non-standard method, a route in two objectives, a threshold without target or the other way round, a threshold
-    /// outside of 100 µs to 1 h, a share that is not between 0 and 1, an availability below the target.
+    /// outside of 100 µs to 1 h, a share that is not between 0 and 1, an availability below the target, `ok` excluded, a failure excluded
+    /// beside an availability.
     pub fn build(self) -> Result<ObjectiveSet> {
         let Self { service, objectives } = self;
         if service.is_empty() {

@@ -8,7 +8,7 @@ use http::Method;
 
 use super::bounds::Bounds;
 use super::exposition::push_label;
-use super::objective::{Objective, ObjectiveSet};
+use super::objective::ObjectiveSet;
 use super::slot::{Judged, Slot};
 
 /// How many routes have series of their own; those that come later are counted together as `<other>`.
@@ -50,11 +50,11 @@ impl Routes {
     /// Makes the slots of every declared route.
     pub(super) fn new(set: &ObjectiveSet, bounds: &Bounds) -> Self {
         let mut judged: HashMap<&str, [Option<Judged>; METHODS.len()]> = HashMap::new();
-        for (objective, Objective { routes, .. }) in set.objectives().iter().enumerate() {
-            let threshold = set.objectives()[objective].threshold_nanos();
-            for (method, route) in routes {
+        for (objective, declared) in set.objectives().iter().enumerate() {
+            let terms = declared.terms();
+            for (method, route) in &declared.routes {
                 let place = judged.entry(route.as_str()).or_default();
-                place[method_index(method)] = Some(Judged { objective, threshold });
+                place[method_index(method)] = Some(Judged { objective, terms });
             }
         }
         let known = judged.into_iter().map(|(label, judged)| {

@@ -10,7 +10,8 @@ use http::StatusCode;
 
 use super::bounds::Bounds;
 use super::histogram::{BucketCounts, FineHistogram};
-use super::outcome::{Outcome, Verdict, judge};
+use super::outcome::{Head, Outcome, Terms};
+use super::tally::{Tally, Verdicts};
 
 /// How many statuses of a route and method have a histogram of their own; later ones share `_OTHER`.
 ///
@@ -24,8 +25,7 @@ pub const MAX_STATUSES: usize = 24;
 pub(super) struct Judged {
     /// Its place in the set.
     pub(super) objective: usize,
-    /// In nanoseconds.
-    pub(super) threshold: Option<u64>,
+    pub(super) terms: Terms,
 }
 
 pub(super) struct Slot {
@@ -36,21 +36,11 @@ pub(super) struct Slot {
     pub(super) judged: Option<Judged>,
     in_flight: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    total: AtomicU64,
-    available: AtomicU64,
-    good: AtomicU64,
+    verdicts: Verdicts,
     fine: FineHistogram,
     headless: BucketCounts,
     statuses: [OnceLock<(StatusCode, BucketCounts)>; MAX_STATUSES],
     other_status: OnceLock<BucketCounts>,
-}
-
-/// What an objective's counters say; `good <= available <= total`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) good: u64,
-    pub(super) available: u64,
-    pub(super) total: u64,
 }
 
 impl Slot {
@@ -68,9 +58,7 @@ impl Slot {
             judged,
             in_flight: AtomicU64::new(0),
             outcomes: Default::default(),
-            total: AtomicU64::new(0),
-            available: AtomicU64::new(0),
-            good: AtomicU64::new(0),
+            verdicts: Verdicts::default(),
             fine: FineHistogram::new(),
             headless: BucketCounts::new(bounds.buckets()),
             statuses: Default::default(),
@@ -83,21 +71,11 @@ impl Slot {
     }
 
     /// Counts the end of a request that entered.
-    pub(super) fn leave(&self, outcome: Outcome, status: Option<StatusCode>, nanos: u64, bounds: &Bounds) {
+    pub(super) fn leave(&self, outcome: Outcome, head: Option<Head>, nanos: u64, bounds: &Bounds) {
         self.fine.record(nanos);
-        self.buckets(status, bounds).record(bounds, nanos);
-        if let Some(judged) = self.judged {
-            // The larger number first, each visible no later than the next: no scrape sees more good than all.
-            let verdict = judge(outcome, nanos, judged.threshold);
-            if verdict != Verdict::Excluded {
-                self.total.fetch_add(1, Relaxed);
-            }
-            if matches!(verdict, Verdict::Good | Verdict::Slow) {
-                self.available.fetch_add(1, Release);
-            }
-            if verdict == Verdict::Good {
-                self.good.fetch_add(1, Release);
-            }
+        self.buckets(head, bounds).record(bounds, nanos);
+        if let Some(verdict) = self.judged.and_then(|judged| judged.terms.judge(outcome, nanos)) {
+            self.verdicts.count(verdict);
         }
         self.outcomes[outcome.index()].fetch_add(1, Relaxed);
         // Last: who reads 0 here reads every outcome.
@@ -109,9 +87,7 @@ impl Slot {
     }
 
     pub(super) fn tally(&self) -> Tally {
-        let good = self.good.load(Acquire);
-        let available = self.available.load(Acquire);
-        Tally { good, available, total: self.total.load(Acquire) }
+        self.verdicts.read()
     }
 
     pub(super) fn outcome(&self, outcome: Outcome) -> u64 {
@@ -134,8 +110,8 @@ impl Slot {
         headless.into_iter().chain(statuses).chain(other)
     }
 
-    fn buckets(&self, status: Option<StatusCode>, bounds: &Bounds) -> &BucketCounts {
-        let Some(status) = status else { return &self.headless };
+    fn buckets(&self, head: Option<Head>, bounds: &Bounds) -> &BucketCounts {
+        let Some(Head { status, .. }) = head else { return &self.headless };
         // A route answers with a handful of statuses: the first places are found at once and never move.
         for place in &self.statuses {
             let (owner, counts) = place.get_or_init(|| (status, BucketCounts::new(bounds.buckets())));

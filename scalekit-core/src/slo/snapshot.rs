@@ -41,6 +41,9 @@ pub struct RouteRow {
     pub available: Option<u64>,
     /// Those that did not fail and ended within the threshold.
     pub good: Option<u64>,
+    /// Of those that count, the share within T plus half of the share within 4T, from 0 to 1; `None` before the first
+    /// one, and without a threshold.
+    pub apdex: Option<f64>,
     /// How often each [`Outcome`] came, by its label value.
     pub outcomes: BTreeMap<&'static str, u64>,
 }
@@ -63,9 +66,12 @@ pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
             threshold: objective.and_then(|objective| objective.latency).map(|t| t.as_secs_f64()),
             target: objective.and_then(|objective| objective.target),
             availability: objective.and_then(|objective| objective.availability),
-            total: tally.map(|tally| tally.total),
-            available: tally.map(|tally| tally.available),
+            total: tally.map(|tally| tally.total()),
+            available: tally.map(|tally| tally.available()),
             good: tally.map(|tally| tally.good),
+            apdex: objective
+                .and_then(|objective| objective.latency)
+                .and(tally.and_then(|tally| tally.apdex())),
             outcomes: Outcome::ALL.into_iter().map(|o| (o.as_str(), slot.outcome(o))).collect(),
         }
     };

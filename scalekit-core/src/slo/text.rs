@@ -7,7 +7,8 @@ use super::exposition::{push_head, push_label, push_sample};
 use super::handle::Slo;
 use super::objective::Objective;
 use super::outcome::Outcome;
-use super::slot::{Slot, Tally};
+use super::slot::Slot;
+use super::tally::Tally;
 
 /// The `Content-Type` of [`Slo::render`](super::Slo::render) and [`Exposition::render`](super::Exposition::render);
 /// a scrape without one fails in Prometheus 3.
@@ -85,8 +86,8 @@ fn objectives(out: &mut String, slos: &[Slo]) {
 
     type Counter = (&'static str, &'static str, fn(&Tally) -> u64);
     let counters: [Counter; 3] = [
-        ("scalekit_slo_requests_total", "Requests that count for an objective.", |tally| tally.total),
-        ("scalekit_slo_available_total", "Those that did not fail.", |tally| tally.available),
+        ("scalekit_slo_requests_total", "Requests that count for an objective.", Tally::total),
+        ("scalekit_slo_available_total", "Those that did not fail.", Tally::available),
         ("scalekit_slo_good_total", "Those that did not fail and ended within the threshold.", |tally| {
             tally.good
         }),
@@ -94,6 +95,25 @@ fn objectives(out: &mut String, slos: &[Slo]) {
     for (name, help, value) in counters {
         push_head(out, name, help, "counter");
         rows.iter().for_each(|(labels, _, tally)| push_sample(out, name, labels, value(tally)));
+    }
+
+    let name = "scalekit_slo_apdex_total";
+    let help =
+        "Requests that count, by their time against the threshold T: within T, within 4T, beyond or failed.";
+    push_head(out, name, help, "counter");
+    for (labels, objective, tally) in &rows {
+        if objective.latency.is_some() {
+            let zones = [
+                ("satisfied", tally.good),
+                ("tolerating", tally.tolerable),
+                ("frustrated", tally.frustrated()),
+            ];
+            for (zone, n) in zones {
+                let mut labels = labels.clone();
+                push_label(&mut labels, "zone", zone);
+                push_sample(out, name, &labels, n);
+            }
+        }
     }
 
     type Gauge = (&'static str, &'static str, fn(&Objective) -> Option<f64>);

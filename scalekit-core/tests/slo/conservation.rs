@@ -12,13 +12,18 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body::Body as _;
+use scalekit_core::http::{Problem, Shed};
 use scalekit_core::slo::{Outcome, Slo};
+use scalekit_testkit::full;
 use tower::ServiceExt;
 
 use crate::parse::parse;
 use crate::support::{Random, Step, checkout, layered, only_outcome, request, row, scripted, send};
 
-const REQUESTS: u64 = 4_000;
+/// As many as it takes to make each outcome many times.
+fn requests() -> u64 {
+    if full() { 100_000 } else { 4_000 }
+}
 
 #[test]
 fn outcomes_sum_up_to_the_requests_started() {
@@ -31,9 +36,9 @@ fn outcomes_sum_up_to_the_requests_started() {
             get(|axum::extract::Path(plan): axum::extract::Path<u64>| misbehave(plan)),
         ),
     );
-    let mut dropped = 0;
+    let (mut dropped, requests) = (0, requests());
     let mut expected = [0_u64; Outcome::ALL.len()];
-    for _ in 0..REQUESTS {
+    for _ in 0..requests {
         let path = match random.below(10) {
             0 => "/checkout".to_owned(),
             1 => format!("/nowhere/{}", random.below(1_000)),
@@ -49,7 +54,7 @@ fn outcomes_sum_up_to_the_requests_started() {
         dropped += u64::from(matches!(end, Outcome::CancelledHead | Outcome::CancelledBody));
         expected[Outcome::ALL.iter().position(|o| *o == end).unwrap()] += 1;
     }
-    assert!(dropped > REQUESTS / 20, "only {dropped} were dropped");
+    assert!(dropped > requests / 20, "only {dropped} were dropped");
 
     let scrape = parse(&slo.render());
     for (outcome, expected) in Outcome::ALL.into_iter().zip(expected) {
@@ -57,10 +62,10 @@ fn outcomes_sum_up_to_the_requests_started() {
         let counted = scrape.sum("scalekit_http_outcomes_total", &[("outcome", outcome.as_str())]);
         assert_eq!(counted as u64, expected, "{outcome:?}");
     }
-    assert_eq!(scrape.sum("scalekit_http_outcomes_total", &[]) as u64, REQUESTS);
-    assert_eq!(scrape.sum("http_server_request_duration_seconds_count", &[]) as u64, REQUESTS);
+    assert_eq!(scrape.sum("scalekit_http_outcomes_total", &[]) as u64, requests);
+    assert_eq!(scrape.sum("http_server_request_duration_seconds_count", &[]) as u64, requests);
     assert_eq!(scrape.sum("http_server_active_requests", &[]), 0.0);
-    assert_eq!(slo.snapshot().iter().map(|row| row.count).sum::<u64>(), REQUESTS);
+    assert_eq!(slo.snapshot().iter().map(|row| row.count).sum::<u64>(), requests);
     assert!(slo.snapshot().iter().all(|row| row.in_flight == 0));
 }
 
@@ -148,6 +153,7 @@ fn drive(app: &Router, method: &str, path: &str, polls: u64) -> Outcome {
         }
     };
     let by_status = match response.status().as_u16() {
+        400.. if response.extensions().get::<Shed>().is_some() => Some(Outcome::Shed),
         500.. => Some(Outcome::ServerError),
         400.. => Some(Outcome::ClientError),
         _ => None,
@@ -165,8 +171,10 @@ fn drive(app: &Router, method: &str, path: &str, polls: u64) -> Outcome {
             Err(_) => return Outcome::Panicked,
             Ok(Poll::Ready(None)) => return by_status.unwrap_or(Outcome::Ok),
             Ok(Poll::Ready(Some(Err(_)))) => {
-                let server = by_status == Some(Outcome::ServerError);
-                return if server { Outcome::ServerError } else { Outcome::BodyError };
+                return match by_status {
+                    Some(told @ (Outcome::ServerError | Outcome::Shed)) => told,
+                    _ => Outcome::BodyError,
+                };
             }
             Ok(_) => {}
         }
@@ -182,6 +190,7 @@ async fn misbehave(plan: u64) -> Response {
     let status = match (plan >> 5) & 7 {
         1 => StatusCode::INTERNAL_SERVER_ERROR,
         2 => StatusCode::CONFLICT,
+        3 => return Problem::overloaded(Duration::from_secs(1)).into_response(),
         _ => StatusCode::OK,
     };
     let mut steps = Vec::new();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use scalekit_core::ErrorKind;
-use scalekit_core::slo::{MAX_ROUTES, Objective, ObjectiveSet, Slo};
+use scalekit_core::slo::{MAX_ROUTES, Objective, ObjectiveSet, Outcome, Slo};
 
 const T: Duration = Duration::from_millis(300);
 
@@ -44,6 +44,14 @@ fn what_cannot_work_is_refused_by_name() {
         refused(vec![a().availability(share)], &format!("\"a\" has the availability {share}"));
     }
     refused(vec![a().availability(0.98)], "\"a\" contradicts itself");
+    refused(vec![a().exclude(Outcome::ALL)], "\"a\" excludes ok, so that nothing could be good");
+    refused(vec![a().exclude([Outcome::Ok])], "\"a\" excludes ok, so that nothing could be good");
+    for failure in [Outcome::ServerError, Outcome::BodyError, Outcome::Panicked] {
+        let why = format!("\"a\" excludes {}, which its availability promises", failure.as_str());
+        refused(vec![a().availability(0.999).exclude([failure])], &why);
+        // A latency alone may be one of the requests that did not fail.
+        ObjectiveSet::builder("shop").objective(a().exclude([failure])).build().unwrap();
+    }
     refused(vec![a(), good("a", "/b")], "objective \"a\" is declared twice");
     refused(vec![a(), good("b", "/a")], "objective \"b\" names POST /a, which an objective has already");
     refused((0..65).map(|n| good(&n.to_string(), &format!("/{n}"))).collect(), "65 objectives; at most 64");

@@ -5,6 +5,7 @@
 mod bodies;
 mod bounds;
 mod conservation;
+mod counting;
 mod declaration;
 mod parse;
 mod support;

@@ -51,6 +51,23 @@ pub(crate) fn only_outcome(row: &RouteRow) -> (&'static str, u64) {
     seen[0]
 }
 
+/// `POST /checkout` that takes exactly this long.
+pub(crate) async fn take(slo: &Slo, duration: Duration) {
+    let layer = slo.layer(|_| Some("/checkout"));
+    let service = tower::service_fn(move |_| async move {
+        tokio::time::advance(duration).await;
+        Ok::<_, std::convert::Infallible>(axum::response::Response::new(axum::body::Body::empty()))
+    });
+    let Ok(_) = tower::Layer::layer(&layer, service).oneshot(request("POST", "/checkout")).await;
+}
+
+/// Seconds as exact decimal text, as bounds are exported.
+pub(crate) fn decimal(nanos: u64) -> String {
+    let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+    let text = text.trim_end_matches('0');
+    if text.ends_with('.') { format!("{text}0") } else { text.to_owned() }
+}
+
 /// What a scripted body does next.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {

@@ -10,20 +10,9 @@ use axum::response::IntoResponse;
 use axum::routing::post;
 use http_body_util::BodyExt;
 use scalekit_core::slo::Slo;
-use tower::ServiceExt;
 
 use crate::parse::parse;
-use crate::support::{Step, checkout, layered, only_outcome, request, row, scripted, send};
-
-/// `POST /checkout` that takes exactly this long.
-async fn take(slo: &Slo, duration: Duration) {
-    let layer = slo.layer(|_| Some("/checkout"));
-    let service = tower::service_fn(move |_| async move {
-        tokio::time::advance(duration).await;
-        Ok::<_, std::convert::Infallible>(axum::response::Response::new(axum::body::Body::empty()))
-    });
-    let Ok(_) = tower::Layer::layer(&layer, service).oneshot(request("POST", "/checkout")).await;
-}
+use crate::support::{Step, checkout, decimal, layered, only_outcome, row, scripted, send, take};
 
 #[tokio::test(start_paused = true)]
 async fn every_whole_millisecond_is_an_exact_boundary() {
@@ -111,10 +100,4 @@ async fn an_objective_counts_what_is_documented() {
         let counted = (row.good.unwrap(), row.available.unwrap(), row.total.unwrap());
         assert_eq!((counted, only_outcome(&row).0), (expected, outcome), "{case:?}");
     }
-}
-
-fn decimal(nanos: u64) -> String {
-    let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
-    let text = text.trim_end_matches('0');
-    if text.ends_with('.') { format!("{text}0") } else { text.to_owned() }
 }
