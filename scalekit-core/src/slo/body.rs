@@ -1,4 +1,4 @@
-//! A response body that carries the guard to its end and is otherwise the body it wraps.
+//! Notes the head of a response; a response body that carries the guard to its end and is otherwise the body it wraps.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,17 +9,18 @@ use http::{StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::guard::Guard;
-use crate::http::Response;
+use super::outcome::Head;
+use super::shape::Shape;
+use crate::http::{Response, Shed};
 
 /// Ends the guard now if the server will not ask for a body, or else with the body.
-pub(super) fn measure(response: Response, head_request: bool, guard: Guard) -> Response {
+pub(super) fn measure(response: Response, head_request: bool, mut guard: Guard) -> Response {
+    let status = response.status();
+    let shed = status.as_u16() >= 400 && response.extensions().get::<Shed>().is_some();
+    guard.head(Head { status, shed }, || Shape::detect(&response));
     let remaining = declared_length(&response);
-    if head_request
-        || has_no_body(response.status())
-        || remaining == Some(0)
-        || response.body().is_end_stream()
-    {
-        guard.complete();
+    if head_request || has_no_body(status) || remaining == Some(0) || response.body().is_end_stream() {
+        guard.complete_at_head();
         return response;
     }
     response.map(|inner| Body::new(MeasuredBody { inner, remaining, guard: Some(guard) }))

@@ -1,29 +1,38 @@
 //! Counts one request in and, exactly once and whatever happens to it, out.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::bounds::nanos;
-use super::handle::Slo;
+use super::layer::SloLayer;
 use super::outcome::{Head, Outcome};
+use super::routes::SlotId;
+use super::shape::Shape;
 use super::slot::Slot;
 
 /// Owned by the response future, then by the body. Dropping it unfinished is an end too.
 pub(super) struct Guard {
-    slo: Slo,
-    slot: Arc<Slot>,
+    layer: SloLayer,
+    slot: SlotId,
     start: Instant,
-    head: Option<Head>,
+    head: Option<Arrived>,
     /// Whether inner code is running now: a guard that is dropped meanwhile is dropped by its unwinding.
     inside: bool,
     ended: bool,
 }
 
+/// The head of a response, and when it was there.
+#[derive(Clone, Copy)]
+struct Arrived {
+    head: Head,
+    nanos: u64,
+    shape: Shape,
+}
+
 impl Guard {
-    pub(super) fn start(slo: Slo, slot: Arc<Slot>) -> Self {
-        slot.enter();
-        Self { slo, slot, start: Instant::now(), head: None, inside: false, ended: false }
+    pub(super) fn start(layer: SloLayer, slot: SlotId) -> Self {
+        let guard = Self { layer, slot, start: Instant::now(), head: None, inside: false, ended: false };
+        guard.slot().enter();
+        guard
     }
 
     /// Runs inner code, so that a panic in it is told from a cancellation.
@@ -34,30 +43,56 @@ impl Guard {
         value
     }
 
-    /// The head of the response is there.
-    pub(super) fn head(&mut self, head: Head) {
-        self.head = Some(head);
+    /// The head of the response is there; `detected` is its shape if the route declares none.
+    pub(super) fn head(&mut self, head: Head, detected: impl FnOnce() -> Shape) {
+        let (slot, nanos) = (self.slot(), nanos(self.start.elapsed()));
+        let shape = slot.declared_shape().unwrap_or_else(detected);
+        slot.head(nanos, self.layer.slo().bounds());
+        if shape == Shape::Streaming {
+            slot.judge(head.complete(), nanos);
+        }
+        self.head = Some(Arrived { head, nanos, shape });
+    }
+
+    /// There is no body to wait for: the request ended when its head was there.
+    pub(super) fn complete_at_head(mut self) {
+        let (outcome, nanos) = self.head.map_or((Outcome::ServerError, 0), |a| (a.head.complete(), a.nanos));
+        self.settle(outcome, nanos);
     }
 
     /// The response was taken to its end.
     pub(super) fn complete(self) {
-        let outcome = self.head.map_or(Outcome::ServerError, Head::complete);
+        let outcome = self.head.map_or(Outcome::ServerError, |arrived| arrived.head.complete());
         self.end(outcome);
     }
 
     /// The body failed, or the inner service did without a response.
     pub(super) fn fail(self) {
-        let outcome = self.head.map_or(Outcome::ServerError, Head::broken);
+        let outcome = self.head.map_or(Outcome::ServerError, |arrived| arrived.head.broken());
         self.end(outcome);
     }
 
     fn end(mut self, outcome: Outcome) {
-        self.settle(outcome);
+        self.settle(outcome, nanos(self.start.elapsed()));
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, outcome: Outcome, nanos: u64) {
         self.ended = true;
-        self.slot.leave(outcome, self.head, nanos(self.start.elapsed()), self.slo.bounds());
+        let slot = self.slot();
+        let shape = match self.head {
+            Some(Arrived { shape, .. }) => shape,
+            None => slot.declared_shape().unwrap_or(Shape::Unary),
+        };
+        // A stream was judged by its head, if it got that far.
+        if self.head.is_none() || shape == Shape::Unary {
+            slot.judge(outcome, nanos);
+        }
+        let status = self.head.map(|arrived| arrived.head.status);
+        slot.leave(outcome, status, nanos, shape, self.layer.slo().bounds());
+    }
+
+    fn slot(&self) -> &Slot {
+        self.layer.slo().slot(self.slot)
     }
 }
 
@@ -69,8 +104,8 @@ impl Drop for Guard {
         let outcome = match self.head {
             _ if self.inside => Outcome::Panicked,
             None => Outcome::CancelledHead,
-            Some(head) => head.dropped(),
+            Some(arrived) => arrived.head.dropped(),
         };
-        self.settle(outcome);
+        self.settle(outcome, nanos(self.start.elapsed()));
     }
 }

@@ -9,8 +9,9 @@ use http::request::Parts;
 use super::bounds::Bounds;
 use super::exposition::{is_label_name, push_label};
 use super::layer::SloLayer;
-use super::objective::{Objective, ObjectiveSet};
-use super::routes::Routes;
+use super::objective::Objective;
+use super::routes::{Routes, SlotId};
+use super::set::ObjectiveSet;
 use super::slot::Slot;
 use super::snapshot::{RouteRow, rows};
 use super::tally::Tally;
@@ -63,7 +64,7 @@ impl Slo {
         &self,
         route_of: impl for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync + 'static,
     ) -> AroundLayer<SloLayer> {
-        AroundLayer::new(SloLayer { slo: self.clone(), route_of: Arc::new(route_of) })
+        AroundLayer::new(SloLayer::new(self.clone(), route_of))
     }
 
     /// All series in Prometheus' text format; serve them as [`CONTENT_TYPE`](super::CONTENT_TYPE).
@@ -91,11 +92,16 @@ impl Slo {
         &self.0.set
     }
 
-    pub(super) fn slot(&self, route: Option<&str>, method: &Method) -> Arc<Slot> {
-        self.0.routes.slot(route, method, &self.0.bounds)
+    /// Where a request is counted.
+    pub(super) fn slot_id(&self, route: Option<&str>, method: &Method) -> SlotId {
+        self.0.routes.id(route, method, &self.0.bounds)
     }
 
-    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
+    pub(super) fn slot(&self, id: SlotId) -> &Slot {
+        self.0.routes.slot(id, &self.0.bounds)
+    }
+
+    pub(super) fn slots(&self) -> Vec<&Slot> {
         self.0.routes.slots()
     }
 
@@ -113,7 +119,7 @@ impl Slo {
         let mut tallies: Vec<_> =
             self.0.set.objectives().iter().map(|objective| (objective, Tally::default())).collect();
         for slot in self.slots() {
-            if let Some((_, sum)) = slot.judged.and_then(|judged| tallies.get_mut(judged.objective)) {
+            if let Some((_, sum)) = slot.objective().and_then(|at| tallies.get_mut(at)) {
                 *sum += slot.tally();
             }
         }

@@ -61,9 +61,17 @@ impl FineHistogram {
         }
     }
 
-    /// The number of values, and the percentiles asked for in seconds; none of an empty histogram.
-    pub(super) fn percentiles<const N: usize>(&self, percents: [u64; N]) -> (u64, [Option<f64>; N]) {
-        let counts: Vec<u64> = self.counts.iter().map(|count| count.load(Relaxed)).collect();
+    /// The percentiles asked for in seconds, of all values of these histograms; none if there is none.
+    pub(super) fn percentiles<'a, const N: usize>(
+        all: impl IntoIterator<Item = &'a Self>,
+        percents: [u64; N],
+    ) -> [Option<f64>; N] {
+        let mut counts = vec![0; FINE_BUCKETS];
+        for histogram in all {
+            for (sum, count) in counts.iter_mut().zip(&histogram.counts) {
+                *sum += count.load(Relaxed);
+            }
+        }
         let total: u64 = counts.iter().sum();
         let at = |percent: u64| {
             // The smallest value with at least this share of all values at or below it.
@@ -75,7 +83,7 @@ impl FineHistogram {
             });
             index.map(fine_middle_seconds)
         };
-        (total, percents.map(|percent| if total == 0 { None } else { at(percent) }))
+        percents.map(at)
     }
 }
 
@@ -118,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_empty_histogram_has_no_percentile() {
-        assert_eq!(FineHistogram::new().percentiles([50]), (0, [None]));
+        assert_eq!(FineHistogram::percentiles([&FineHistogram::new()], [50]), [None]);
     }
 
     #[test]
@@ -126,8 +134,8 @@ mod tests {
         let fine = FineHistogram::new();
         fine.record(0);
         fine.record(u64::MAX);
-        let (count, [low, high]) = fine.percentiles([50, 99]);
-        assert_eq!((count, low, high), (2, Some(512e-9), Some(68.719_476_736)));
+        let [low, high] = FineHistogram::percentiles([&fine], [50, 99]);
+        assert_eq!((low, high), (Some(512e-9), Some(68.719_476_736)));
     }
 
     proptest! {
@@ -135,18 +143,17 @@ mod tests {
         fn a_value_is_known_to_a_sixty_fourth(nanos in 1_024_u64..(1 << 36)) {
             let fine = FineHistogram::new();
             fine.record(nanos);
-            let (_, [p]) = fine.percentiles([50]);
+            let [p] = FineHistogram::percentiles([&fine], [50]);
             let (got, exact) = (p.unwrap(), nanos as f64 / 1e9);
             prop_assert!((got - exact).abs() <= exact / 64.0 + 1e-9, "{exact} came back as {got}");
         }
 
         #[test]
         fn percentiles_match_a_sorted_list(mut values in prop::collection::vec(1_024_u64..(1 << 36), 1..300)) {
-            let fine = FineHistogram::new();
-            values.iter().for_each(|v| fine.record(*v));
+            let parts = [FineHistogram::new(), FineHistogram::new()];
+            values.iter().enumerate().for_each(|(n, v)| parts[n % 2].record(*v));
             values.sort_unstable();
-            let (count, got) = fine.percentiles([50, 95, 99]);
-            prop_assert_eq!(count, values.len() as u64);
+            let got = FineHistogram::percentiles(&parts, [50, 95, 99]);
             for (percent, got) in [50, 95, 99].into_iter().zip(got) {
                 let exact = values[(values.len() * percent).div_ceil(100) - 1] as f64 / 1e9;
                 prop_assert!((got.unwrap() - exact).abs() <= exact / 64.0 + 1e-9);

@@ -13,17 +13,32 @@ use tower_service::Service;
 use super::body::measure;
 use super::guard::Guard;
 use super::handle::Slo;
-use super::outcome::Head;
-use crate::http::{Around, Place, Request, Response, Shed};
+use crate::http::{Around, Place, Request, Response};
 
 /// Finds the route that the router matched: its pattern, never the path.
-pub(super) type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
+type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
 
 /// The middleware of a [`Slo`]; made by [`Slo::layer`], where the example is.
+// One count of references for both: it is cloned once per request, and lives on in the guard.
 #[derive(Clone)]
-pub struct SloLayer {
-    pub(super) slo: Slo,
-    pub(super) route_of: Arc<RouteOf>,
+pub struct SloLayer(Arc<Wired>);
+
+struct Wired {
+    slo: Slo,
+    route_of: Box<RouteOf>,
+}
+
+impl SloLayer {
+    pub(super) fn new(
+        slo: Slo,
+        route_of: impl for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Wired { slo, route_of: Box::new(route_of) }))
+    }
+
+    pub(super) fn slo(&self) -> &Slo {
+        &self.0.slo
+    }
 }
 
 impl Around for SloLayer {
@@ -40,27 +55,25 @@ impl Around for SloLayer {
     {
         let (mut parts, body) = request.into_parts();
         let misplaced = Place::Slo.enter(&mut parts.extensions).err();
-        let slot = self.slo.slot((self.route_of)(&parts), &parts.method);
+        let slot = self.0.slo.slot_id((self.0.route_of)(&parts), &parts.method);
         let head_request = parts.method == Method::HEAD;
-        let mut guard = Guard::start(self.slo, slot);
+        let mut guard = Guard::start(self, slot);
         let request = Request::from_parts(parts, body);
+        // Called here and not in the future, which then need not hold request and service.
+        let response = match misplaced {
+            None => Ok(guard.watch(|| inner.call(request))),
+            Some(problem) => Err(problem),
+        };
         async move {
-            let response = {
-                let mut response = pin!(async move {
-                    match misplaced {
-                        None => inner.call(request).await,
-                        Some(problem) => Ok(problem.into_response()),
-                    }
-                });
-                poll_fn(|cx| guard.watch(|| response.as_mut().poll(cx))).await
+            let response = match response {
+                Ok(response) => {
+                    let mut response = pin!(response);
+                    poll_fn(|cx| guard.watch(|| response.as_mut().poll(cx))).await
+                }
+                Err(problem) => Ok(problem.into_response()),
             };
             match response {
-                Ok(response) => {
-                    let shed =
-                        response.status().as_u16() >= 400 && response.extensions().get::<Shed>().is_some();
-                    guard.head(Head { status: response.status(), shed });
-                    Ok(measure(response, head_request, guard))
-                }
+                Ok(response) => Ok(measure(response, head_request, guard)),
                 Err(error) => {
                     guard.fail();
                     Err(error)
@@ -72,6 +85,6 @@ impl Around for SloLayer {
 
 impl fmt::Debug for SloLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SloLayer").field("slo", &self.slo).finish_non_exhaustive()
+        f.debug_struct("SloLayer").field("slo", self.slo()).finish_non_exhaustive()
     }
 }

@@ -39,9 +39,11 @@
 //!
 //! # What is measured
 //!
-//! The time from the call of the layer to the **end of the response body**: its last frame handed to the server, its
-//! failure, or the moment the server drops it. Every request that enters ends in exactly one [`Outcome`], dropped
-//! and panicking ones included, and leaves the in-flight gauge then.
+//! The time from the call of the layer to the head of the response, and to the **end of the response body**: its last
+//! frame or its trailers handed to the server, its failure, or the moment the server drops it. Every request that enters
+//! ends in exactly one [`Outcome`], dropped and panicking ones included, and leaves the in-flight gauge then.
+//!
+//! A response is judged by its end, a stream by its head: see [`Shape`].
 //!
 //! | outcome | objective, by default | Apdex |
 //! |---|---|---|
@@ -59,6 +61,8 @@
 //! | family | type | labels |
 //! |---|---|---|
 //! | `http_server_request_duration_seconds` | histogram | `http_request_method`, `http_route`, `http_response_status_code` (absent if no head was sent) |
+//! | `scalekit_http_server_head_duration_seconds` | histogram | `http_request_method`, `http_route` |
+//! | `scalekit_http_server_stream_duration_seconds` | histogram | the same |
 //! | `http_server_active_requests` | gauge | `http_request_method`, `http_route` |
 //! | `scalekit_http_outcomes_total` | counter | the same, `outcome` |
 //! | `scalekit_slo_requests_total`, `_good_total`, `_available_total` | counter | `slo` |
@@ -68,10 +72,14 @@
 //! Bucket bounds are those of OpenTelemetry's HTTP conventions plus the threshold T and 4T of every objective.
 //! Comparisons are in whole nanoseconds and inclusive, so a request of exactly T is good and is counted in `le="T"`.
 //!
+//! Every request that ends is in one of the first and the third histogram: the lives of streams never mix with the times
+//! of requests. The second one has every response that got a head, streams included.
+//!
 //! # Guarantees
 //!
 //! - After all requests have ended, the outcomes sum up to the requests started and every gauge is 0.
-//! - `good <= available <= requests` in every scrape, and the three zones of Apdex are the requests; a histogram's `_count` is the sum of its buckets.
+//! - `good <= available <= requests` in every scrape, and the three zones of Apdex add up to them; a
+//!   histogram's `_count` is the sum of its buckets.
 //! - Series are bounded whatever clients send: [`MAX_ROUTES`] routes, then `<other>`; what no route matches is
 //!   `<unmatched>`; unknown methods are `_OTHER`; [`MAX_STATUSES`] statuses per route and method.
 //! - Declared objectives and their routes are exported as 0 before the first request.
@@ -81,7 +89,8 @@
 //!
 //! - Numbers are those of this process since it started; percentiles of several processes come from the buckets.
 //! - The end of the body is what the HTTP server took, not what the client has received.
-//! - A response that streams on purpose (server-sent events) is measured by its whole life: give it no objective.
+//! - A stream that breaks after a good head stays good; its outcome (`body_error`) tells it. The status that gRPC sends
+//!   in its trailers is not read, and an upgraded connection (101) is over with its head.
 //! - [`RouteRow`]'s percentiles are within 1.6 % of the exact ones up to 68 s, and saturate there.
 
 mod body;
@@ -94,6 +103,8 @@ mod layer;
 mod objective;
 mod outcome;
 mod routes;
+mod set;
+mod shape;
 mod slot;
 mod snapshot;
 mod tally;
@@ -102,9 +113,11 @@ mod text;
 pub use exposition::Exposition;
 pub use handle::{Slo, SloBuilder, render_all};
 pub use layer::SloLayer;
-pub use objective::{Objective, ObjectiveSet, ObjectiveSetBuilder};
+pub use objective::Objective;
 pub use outcome::Outcome;
 pub use routes::MAX_ROUTES;
+pub use set::{ObjectiveSet, ObjectiveSetBuilder};
+pub use shape::Shape;
 pub use slot::MAX_STATUSES;
 pub use snapshot::RouteRow;
 pub use text::CONTENT_TYPE;

@@ -1,17 +1,15 @@
-//! What is promised for which routes: declared once, checked once.
+//! One promise, and what makes it contradict itself.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use http::Method;
 
 use super::bounds::nanos;
 use super::outcome::{Exclusions, Outcome, Terms};
-use super::routes::{MAX_ROUTES, OTHER_METHOD, method_index};
+use super::routes::{OTHER_METHOD, method_index};
+use super::shape::Shape;
 use crate::{Error, ErrorKind, Result};
 
-/// Bounds the buckets: each objective can add two.
-const MAX_OBJECTIVES: usize = 64;
 const MIN_LATENCY: Duration = Duration::from_micros(100);
 const MAX_LATENCY: Duration = Duration::from_secs(3_600);
 
@@ -48,6 +46,7 @@ pub struct Objective {
     pub(super) latency: Option<Duration>,
     pub(super) target: Option<f64>,
     pub(super) availability: Option<f64>,
+    pub(super) shape: Option<Shape>,
     exclude: Exclusions,
 }
 
@@ -60,6 +59,7 @@ impl Objective {
             latency: None,
             target: None,
             availability: None,
+            shape: None,
             exclude: Exclusions::default(),
         }
     }
@@ -85,6 +85,12 @@ impl Objective {
     /// The share of requests that do not fail, however slow, between 0 and 1, as 0.999.
     pub fn availability(mut self, share: f64) -> Self {
         self.availability = Some(share);
+        self
+    }
+
+    /// When the responses of its routes are judged, instead of what each response looks like.
+    pub fn shape(mut self, shape: Shape) -> Self {
+        self.shape = Some(shape);
         self
     }
 
@@ -123,7 +129,7 @@ impl Objective {
         self.latency.map(nanos)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if self.name.is_empty() {
             return Err(config("an objective has an empty name".to_owned()));
         }
@@ -180,90 +186,6 @@ impl Objective {
     }
 }
 
-/// The checked objectives of a service; give it to [`Slo::new`](super::Slo::new).
-#[derive(Clone, Debug)]
-pub struct ObjectiveSet {
-    service: String,
-    objectives: Vec<Objective>,
-}
-
-impl ObjectiveSet {
-    /// Starts the declaration of a service's objectives; see [`Objective`] for an example.
-    pub fn builder(service: impl Into<String>) -> ObjectiveSetBuilder {
-        ObjectiveSetBuilder { service: service.into(), objectives: Vec::new() }
-    }
-
-    /// The name of the service.
-    pub fn service(&self) -> &str {
-        &self.service
-    }
-
-    pub(super) fn objectives(&self) -> &[Objective] {
-        &self.objectives
-    }
-}
-
-/// Collects objectives until [`build`](Self::build) checks them.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct ObjectiveSetBuilder {
-    service: String,
-    objectives: Vec<Objective>,
-}
-
-impl ObjectiveSetBuilder {
-    /// Adds an objective.
-    pub fn objective(mut self, objective: Objective) -> Self {
-        self.objectives.push(objective);
-        self
-    }
-
-    /// Checks the whole declaration.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`], naming the objective: no service name, no objective or more than 64, a name used
-    /// twice, no route, more than 256 routes, a non-standard method, a route in two objectives, a threshold without target or the other way round, a threshold
-    /// outside of 100 µs to 1 h, a share that is not between 0 and 1, an availability below the target, `ok` excluded, a failure excluded
-    /// beside an availability.
-    pub fn build(self) -> Result<ObjectiveSet> {
-        let Self { service, objectives } = self;
-        if service.is_empty() {
-            return Err(config("the objective set has an empty service name".to_owned()));
-        }
-        if objectives.is_empty() {
-            return Err(config(format!("the objective set of {service:?} has no objective")));
-        }
-        if objectives.len() > MAX_OBJECTIVES {
-            let n = objectives.len();
-            return Err(config(format!("{n} objectives; at most {MAX_OBJECTIVES} fit in the bucket bounds")));
-        }
-        let mut names = HashSet::new();
-        let mut routes = HashSet::new();
-        for objective in &objectives {
-            objective.check()?;
-            let name = &objective.name;
-            if !names.insert(name) {
-                return Err(config(format!("objective {name:?} is declared twice")));
-            }
-            for (method, route) in &objective.routes {
-                if !routes.insert((method_index(method), route)) {
-                    return Err(config(format!(
-                        "objective {name:?} names {method} {route}, which an objective has already"
-                    )));
-                }
-            }
-        }
-        let routes = routes.iter().map(|(_, route)| route).collect::<HashSet<_>>().len();
-        if routes > MAX_ROUTES {
-            return Err(config(format!(
-                "the objectives name {routes} routes; at most {MAX_ROUTES} have series"
-            )));
-        }
-        Ok(ObjectiveSet { service, objectives })
-    }
-}
-
-fn config(message: String) -> Error {
+pub(super) fn config(message: String) -> Error {
     Error::new(ErrorKind::Config, message)
 }

@@ -1,15 +1,16 @@
 //! Where a request is counted: one slot per route and method, found without a lock and bounded in number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arc_swap::ArcSwap;
 use http::Method;
+use twox_hash::XxHash3_64;
 
 use super::bounds::Bounds;
 use super::exposition::push_label;
-use super::objective::ObjectiveSet;
-use super::slot::{Judged, Slot};
+use super::set::ObjectiveSet;
+use super::slot::{Promises, Slot};
 
 /// How many routes have series of their own; those that come later are counted together as `<other>`.
 ///
@@ -28,114 +29,155 @@ pub(super) const OTHER_METHOD: usize = METHODS.len() - 1;
 
 /// The place of a method among the nine known ones and `_OTHER`: clients choose methods freely.
 pub(super) fn method_index(method: &Method) -> usize {
-    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
+    match *method {
+        Method::GET => 0,
+        Method::POST => 1,
+        Method::PUT => 2,
+        Method::DELETE => 3,
+        Method::PATCH => 4,
+        Method::HEAD => 5,
+        Method::OPTIONS => 6,
+        Method::TRACE => 7,
+        Method::CONNECT => 8,
+        _ => OTHER_METHOD,
+    }
 }
 
-/// All slots of one [`Slo`](super::Slo).
+/// Twice as many places as routes: looking for a label ends after a step or two, and always at an empty place.
+const PLACES: usize = 2 * MAX_ROUTES;
+const UNMATCHED_PLACE: usize = PLACES;
+const OTHER_PLACE: usize = PLACES + 1;
+
+/// All slots of one [`Slo`](super::Slo): a hash table that only grows, so that readers need no lock and no copy.
 pub(super) struct Routes {
-    /// Replaced as a whole when a route is seen for the first time, so that readers never wait.
-    known: ArcSwap<HashMap<Arc<str>, Arc<Route>>>,
+    /// A route stands at the place of its hash or at the first empty one after it, for ever.
+    places: Box<[OnceLock<Box<Route>>]>,
+    known: AtomicUsize,
     grow: Mutex<()>,
     unmatched: Route,
     other: Route,
 }
 
+/// Names a slot that exists, without holding on to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlotId {
+    place: usize,
+    method: usize,
+}
+
 struct Route {
     label: Arc<str>,
-    judged: [Option<Judged>; METHODS.len()],
-    slots: [OnceLock<Arc<Slot>>; METHODS.len()],
+    slots: [OnceLock<Box<Slot>>; METHODS.len()],
 }
 
 impl Routes {
     /// Makes the slots of every declared route.
     pub(super) fn new(set: &ObjectiveSet, bounds: &Bounds) -> Self {
-        let mut judged: HashMap<&str, [Option<Judged>; METHODS.len()]> = HashMap::new();
-        for (objective, declared) in set.objectives().iter().enumerate() {
-            let terms = declared.terms();
-            for (method, route) in &declared.routes {
-                let place = judged.entry(route.as_str()).or_default();
-                place[method_index(method)] = Some(Judged { objective, terms });
-            }
-        }
-        let known = judged.into_iter().map(|(label, judged)| {
-            let route = Route::new(label.into(), judged);
-            for (method, _) in judged.iter().enumerate().filter(|(_, judged)| judged.is_some()) {
-                route.slot(method, bounds);
-            }
-            (route.label.clone(), Arc::new(route))
-        });
-        Self {
-            known: ArcSwap::from_pointee(known.collect()),
+        let routes = Self {
+            places: std::iter::repeat_with(OnceLock::new).take(PLACES).collect(),
+            known: AtomicUsize::new(0),
             grow: Mutex::new(()),
-            unmatched: Route::new(UNMATCHED.into(), Default::default()),
-            other: Route::new(OTHER.into(), Default::default()),
+            unmatched: Route::new(UNMATCHED),
+            other: Route::new(OTHER),
+        };
+        let mut declared: BTreeMap<(&str, usize), Promises> = BTreeMap::new();
+        for (at, objective) in set.objectives().iter().enumerate() {
+            for (method, route) in &objective.routes {
+                let promises = declared.entry((route.as_str(), method_index(method))).or_default();
+                promises.add(at, objective);
+            }
         }
+        for ((label, method), promises) in declared {
+            let place = routes.find(label).unwrap_or_else(|_| routes.learn(label));
+            routes.route(place).slot(method, promises, bounds);
+        }
+        routes
     }
 
-    /// The slot of a request.
-    pub(super) fn slot(&self, route: Option<&str>, method: &Method, bounds: &Bounds) -> Arc<Slot> {
-        let method = method_index(method);
-        match route {
-            None | Some(UNMATCHED) => self.unmatched.slot(method, bounds),
-            Some(OTHER) => self.other.slot(method, bounds),
-            Some(label) => {
-                let known = self.known.load();
-                if let Some(route) = known.get(label) {
-                    return route.slot(method, bounds);
-                }
-                if known.len() >= MAX_ROUTES {
-                    return self.other.slot(method, bounds);
-                }
-                drop(known);
-                match self.learn(label) {
-                    Some(route) => route.slot(method, bounds),
-                    None => self.other.slot(method, bounds),
-                }
-            }
-        }
+    /// The slot of a request; it is made if this is the first one.
+    pub(super) fn id(&self, route: Option<&str>, method: &Method, bounds: &Bounds) -> SlotId {
+        let place = match route {
+            None | Some(UNMATCHED) => UNMATCHED_PLACE,
+            Some(OTHER) => OTHER_PLACE,
+            Some(label) => self.find(label).unwrap_or_else(|_| self.learn(label)),
+        };
+        let id = SlotId { place, method: method_index(method) };
+        self.slot(id, bounds);
+        id
+    }
+
+    pub(super) fn slot(&self, id: SlotId, bounds: &Bounds) -> &Slot {
+        self.route(id.place).slot(id.method, Promises::default(), bounds)
     }
 
     /// Every slot there is, by route and method.
-    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
-        let known = self.known.load();
-        let mut routes: Vec<&Route> = known.values().map(Arc::as_ref).collect();
+    pub(super) fn slots(&self) -> Vec<&Slot> {
+        let mut routes: Vec<&Route> = self.places.iter().filter_map(OnceLock::get).map(Box::as_ref).collect();
         routes.sort_unstable_by(|a, b| a.label.cmp(&b.label));
         routes.extend([&self.unmatched, &self.other]);
-        routes.into_iter().flat_map(|route| route.slots.iter()).filter_map(OnceLock::get).cloned().collect()
+        let slots = routes.into_iter().flat_map(|route| route.slots.iter());
+        slots.filter_map(OnceLock::get).map(Box::as_ref).collect()
+    }
+
+    fn route(&self, place: usize) -> &Route {
+        match self.places.get(place) {
+            Some(place) => place.get().map_or(&self.other, Box::as_ref),
+            None if place == UNMATCHED_PLACE => &self.unmatched,
+            None => &self.other,
+        }
+    }
+
+    /// The place of a label, or else the empty one where it would stand.
+    fn find(&self, label: &str) -> Result<usize, usize> {
+        let mut place = hash(label);
+        loop {
+            place %= PLACES;
+            match self.places[place].get() {
+                Some(route) if *route.label == *label => return Ok(place),
+                Some(_) => place += 1,
+                None => return Err(place),
+            }
+        }
     }
 
     /// Adds a route, at most [`MAX_ROUTES`] times in the life of a process.
-    fn learn(&self, label: &str) -> Option<Arc<Route>> {
+    fn learn(&self, label: &str) -> usize {
+        // A client cannot choose routes, but a full table must not make every request of the rest wait here.
+        if self.known.load(Relaxed) >= MAX_ROUTES {
+            return OTHER_PLACE;
+        }
         let _one_at_a_time = self.grow.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known.load_full();
-        if let Some(route) = known.get(label) {
-            return Some(route.clone());
+        let empty = match self.find(label) {
+            Ok(place) => return place,
+            Err(empty) => empty,
+        };
+        if self.known.load(Relaxed) >= MAX_ROUTES {
+            return OTHER_PLACE;
         }
-        if known.len() >= MAX_ROUTES {
-            return None;
-        }
-        let route = Arc::new(Route::new(label.into(), Default::default()));
-        let mut grown = HashMap::clone(&known);
-        grown.insert(route.label.clone(), route.clone());
-        self.known.store(Arc::new(grown));
-        Some(route)
+        self.places[empty].get_or_init(|| Box::new(Route::new(label)));
+        self.known.fetch_add(1, Relaxed);
+        empty
     }
 }
 
 impl Route {
-    fn new(label: Arc<str>, judged: [Option<Judged>; METHODS.len()]) -> Self {
-        Self { label, judged, slots: Default::default() }
+    fn new(label: &str) -> Self {
+        Self { label: label.into(), slots: Default::default() }
     }
 
-    fn slot(&self, method: usize, bounds: &Bounds) -> Arc<Slot> {
-        self.slots[method]
-            .get_or_init(|| {
-                let name = METHODS[method];
-                let mut labels = String::new();
-                push_label(&mut labels, "http_request_method", name);
-                push_label(&mut labels, "http_route", &self.label);
-                Arc::new(Slot::new(name, self.label.clone(), labels, self.judged[method], bounds))
-            })
-            .clone()
+    fn slot(&self, method: usize, promises: Promises, bounds: &Bounds) -> &Slot {
+        self.slots[method].get_or_init(|| {
+            let name = METHODS[method];
+            let mut labels = String::new();
+            push_label(&mut labels, "http_request_method", name);
+            push_label(&mut labels, "http_route", &self.label);
+            Box::new(Slot::new(name, self.label.clone(), labels, promises, bounds))
+        })
     }
+}
+
+/// Labels are the app's own routes, so nobody aims at this hash.
+#[expect(clippy::cast_possible_truncation, reason = "any bits of it will do")]
+fn hash(label: &str) -> usize {
+    XxHash3_64::oneshot(label.as_bytes()) as usize
 }

@@ -10,7 +10,9 @@ use http::StatusCode;
 
 use super::bounds::Bounds;
 use super::histogram::{BucketCounts, FineHistogram};
-use super::outcome::{Head, Outcome, Terms};
+use super::objective::Objective;
+use super::outcome::{Outcome, Terms};
+use super::shape::Shape;
 use super::tally::{Tally, Verdicts};
 
 /// How many statuses of a route and method have a histogram of their own; later ones share `_OTHER`.
@@ -20,12 +22,26 @@ use super::tally::{Tally, Verdicts};
 /// ```
 pub const MAX_STATUSES: usize = 24;
 
+/// What is promised for a route and method.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Promises {
+    judged: Option<Judged>,
+}
+
 /// The objective that a slot counts for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Judged {
+struct Judged {
     /// Its place in the set.
-    pub(super) objective: usize,
-    pub(super) terms: Terms,
+    objective: usize,
+    terms: Terms,
+    shape: Option<Shape>,
+}
+
+impl Promises {
+    /// Adds the objective at this place of the set.
+    pub(super) fn add(&mut self, place: usize, objective: &Objective) {
+        self.judged = Some(Judged { objective: place, terms: objective.terms(), shape: objective.shape });
+    }
 }
 
 pub(super) struct Slot {
@@ -33,11 +49,13 @@ pub(super) struct Slot {
     pub(super) route: Arc<str>,
     /// Method and route as exported, rendered once.
     pub(super) labels: String,
-    pub(super) judged: Option<Judged>,
+    promises: Promises,
     in_flight: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     verdicts: Verdicts,
     fine: FineHistogram,
+    heads: BucketCounts,
+    streams: OnceLock<BucketCounts>,
     headless: BucketCounts,
     statuses: [OnceLock<(StatusCode, BucketCounts)>; MAX_STATUSES],
     other_status: OnceLock<BucketCounts>,
@@ -48,18 +66,24 @@ impl Slot {
         method: &'static str,
         route: Arc<str>,
         labels: String,
-        judged: Option<Judged>,
+        promises: Promises,
         bounds: &Bounds,
     ) -> Self {
+        let streams = OnceLock::new();
+        if promises.judged.is_some_and(|judged| judged.shape == Some(Shape::Streaming)) {
+            streams.get_or_init(|| BucketCounts::new(bounds.buckets()));
+        }
         Self {
             method,
             route,
             labels,
-            judged,
+            promises,
             in_flight: AtomicU64::new(0),
             outcomes: Default::default(),
             verdicts: Verdicts::default(),
             fine: FineHistogram::new(),
+            heads: BucketCounts::new(bounds.buckets()),
+            streams,
             headless: BucketCounts::new(bounds.buckets()),
             statuses: Default::default(),
             other_status: OnceLock::new(),
@@ -70,16 +94,46 @@ impl Slot {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    /// Counts the end of a request that entered.
-    pub(super) fn leave(&self, outcome: Outcome, head: Option<Head>, nanos: u64, bounds: &Bounds) {
+    /// Counts the head of a response.
+    pub(super) fn head(&self, nanos: u64, bounds: &Bounds) {
+        self.heads.record(bounds, nanos);
+    }
+
+    /// Counts a request for its objective; once, at the head of a stream or at the end of everything else.
+    pub(super) fn judge(&self, outcome: Outcome, nanos: u64) {
         self.fine.record(nanos);
-        self.buckets(head, bounds).record(bounds, nanos);
-        if let Some(verdict) = self.judged.and_then(|judged| judged.terms.judge(outcome, nanos)) {
+        if let Some(verdict) = self.promises.judged.and_then(|judged| judged.terms.judge(outcome, nanos)) {
             self.verdicts.count(verdict);
         }
+    }
+
+    /// Counts the end of a request that entered; the status is that of its head, if it had one.
+    pub(super) fn leave(
+        &self,
+        outcome: Outcome,
+        status: Option<StatusCode>,
+        nanos: u64,
+        shape: Shape,
+        bounds: &Bounds,
+    ) {
+        let durations = match shape {
+            Shape::Unary => self.buckets(status, bounds),
+            Shape::Streaming => self.streams.get_or_init(|| BucketCounts::new(bounds.buckets())),
+        };
+        durations.record(bounds, nanos);
         self.outcomes[outcome.index()].fetch_add(1, Relaxed);
         // Last: who reads 0 here reads every outcome.
         self.in_flight.fetch_sub(1, Release);
+    }
+
+    /// The objective's place in the set.
+    pub(super) fn objective(&self) -> Option<usize> {
+        self.promises.judged.map(|judged| judged.objective)
+    }
+
+    /// The shape that the route's objective declares.
+    pub(super) fn declared_shape(&self) -> Option<Shape> {
+        self.promises.judged.and_then(|judged| judged.shape)
     }
 
     pub(super) fn in_flight(&self) -> u64 {
@@ -94,15 +148,25 @@ impl Slot {
         self.outcomes[outcome.index()].load(Relaxed)
     }
 
-    /// The number of requests that ended, and percentiles of their times in seconds.
-    pub(super) fn percentiles<const N: usize>(&self, percents: [u64; N]) -> (u64, [Option<f64>; N]) {
-        self.fine.percentiles(percents)
+    /// The times that were judged.
+    pub(super) fn fine(&self) -> &FineHistogram {
+        &self.fine
+    }
+
+    /// The times to the head.
+    pub(super) fn heads(&self) -> &BucketCounts {
+        &self.heads
+    }
+
+    /// The lives of streams, if the route declares them or there was one.
+    pub(super) fn streams(&self) -> Option<&BucketCounts> {
+        self.streams.get()
     }
 
     /// Each histogram with its status label: none for requests that ended without a head.
     pub(super) fn histograms(&self) -> impl Iterator<Item = (Option<&str>, &BucketCounts)> {
         // A declared route has a series before its first request, and the status of that is not known yet.
-        let headless = self.judged.is_some() || self.headless.counts().any(|count| count > 0);
+        let headless = self.promises.judged.is_some() || self.headless.counts().any(|count| count > 0);
         let headless = headless.then_some((None, &self.headless));
         let statuses = self.statuses.iter().filter_map(OnceLock::get);
         let statuses = statuses.map(|(status, counts)| (Some(status.as_str()), counts));
@@ -110,8 +174,8 @@ impl Slot {
         headless.into_iter().chain(statuses).chain(other)
     }
 
-    fn buckets(&self, head: Option<Head>, bounds: &Bounds) -> &BucketCounts {
-        let Some(Head { status, .. }) = head else { return &self.headless };
+    fn buckets(&self, status: Option<StatusCode>, bounds: &Bounds) -> &BucketCounts {
+        let Some(status) = status else { return &self.headless };
         // A route answers with a handful of statuses: the first places are found at once and never move.
         for place in &self.statuses {
             let (owner, counts) = place.get_or_init(|| (status, BucketCounts::new(bounds.buckets())));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::handle::Slo;
+use super::histogram::FineHistogram;
 use super::outcome::Outcome;
 
 /// What [`Slo::snapshot`](super::Slo::snapshot) says about one route and method since the process started.
@@ -19,11 +20,12 @@ pub struct RouteRow {
     pub route: String,
     /// Requests that ended, however they did.
     pub count: u64,
-    /// Half of those ended within this time; `None` before the first one.
+    /// Half of the requests took at most this time: to their end, or to the head of a stream; `None` before the first
+    /// one.
     pub p50: Option<f64>,
-    /// 95 % of those ended within this time.
+    /// 95 % took at most this time.
     pub p95: Option<f64>,
-    /// 99 % of those ended within this time.
+    /// 99 % took at most this time.
     pub p99: Option<f64>,
     /// Requests that have entered and not ended.
     pub in_flight: u64,
@@ -39,7 +41,7 @@ pub struct RouteRow {
     pub total: Option<u64>,
     /// Those that did not fail.
     pub available: Option<u64>,
-    /// Those that did not fail and ended within the threshold.
+    /// Those that did not fail and took at most the threshold.
     pub good: Option<u64>,
     /// Of those that count, the share within T plus half of the share within 4T, from 0 to 1; `None` before the first
     /// one, and without a threshold.
@@ -51,13 +53,13 @@ pub struct RouteRow {
 pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
     let objectives = slo.objectives().objectives();
     let row = |slot: &super::slot::Slot| {
-        let objective = slot.judged.and_then(|judged| objectives.get(judged.objective));
+        let objective = slot.objective().and_then(|at| objectives.get(at));
         let tally = objective.map(|_| slot.tally());
-        let (count, [p50, p95, p99]) = slot.percentiles([50, 95, 99]);
+        let [p50, p95, p99] = FineHistogram::percentiles([slot.fine()], [50, 95, 99]);
         RouteRow {
             method: slot.method,
             route: slot.route.to_string(),
-            count,
+            count: Outcome::ALL.into_iter().map(|outcome| slot.outcome(outcome)).sum(),
             p50,
             p95,
             p99,

@@ -1,10 +1,9 @@
 //! Prometheus' text format of all counters: each family once, series by app, route and method.
 
-use std::fmt::Write;
-use std::sync::Arc;
-
+use super::bounds::Bounds;
 use super::exposition::{push_head, push_label, push_sample};
 use super::handle::Slo;
+use super::histogram::BucketCounts;
 use super::objective::Objective;
 use super::outcome::Outcome;
 use super::slot::Slot;
@@ -20,7 +19,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn render(slos: &[Slo]) -> String {
     let mut out = String::new();
-    let slots: Vec<(&Slo, Vec<Arc<Slot>>)> = slos.iter().map(|slo| (slo, slo.slots())).collect();
+    let slots: Vec<(&Slo, Vec<&Slot>)> = slos.iter().map(|slo| (slo, slo.slots())).collect();
     durations(&mut out, &slots);
     in_flight(&mut out, &slots);
     outcomes(&mut out, &slots);
@@ -28,31 +27,37 @@ pub(super) fn render(slos: &[Slo]) -> String {
     out
 }
 
-fn durations(out: &mut String, slots: &[(&Slo, Vec<Arc<Slot>>)]) {
-    let name = "http_server_request_duration_seconds";
-    push_head(out, name, "Time from the arrival of a request to the end of its response body.", "histogram");
-    let mut bucket_name = String::new();
-    let _ = write!(bucket_name, "{name}_bucket");
+fn durations(out: &mut String, slots: &[(&Slo, Vec<&Slot>)]) {
+    let family = Family::new(
+        "http_server_request_duration_seconds",
+        "Time to the end of the response body, streams aside.",
+    );
+    family.head(out);
     for (slo, slot) in each(slots) {
         for (status, counts) in slot.histograms() {
             let mut labels = joined(slo.labels(), &slot.labels);
             if let Some(status) = status {
                 push_label(&mut labels, "http_response_status_code", status);
             }
-            let mut count = 0;
-            for (bucket, n) in counts.counts().enumerate() {
-                count += n;
-                let mut with_bound = labels.clone();
-                push_label(&mut with_bound, "le", slo.bounds().text(bucket));
-                push_sample(out, &bucket_name, &with_bound, count);
-            }
-            push_sample(out, "http_server_request_duration_seconds_sum", &labels, counts.sum_seconds());
-            push_sample(out, "http_server_request_duration_seconds_count", &labels, count);
+            family.series(out, &labels, counts, slo.bounds());
+        }
+    }
+    let family =
+        Family::new("scalekit_http_server_head_duration_seconds", "Time to the head of the response.");
+    family.head(out);
+    for (slo, slot) in each(slots) {
+        family.series(out, &joined(slo.labels(), &slot.labels), slot.heads(), slo.bounds());
+    }
+    let family = Family::new("scalekit_http_server_stream_duration_seconds", "Time to the end of a stream.");
+    family.head(out);
+    for (slo, slot) in each(slots) {
+        if let Some(counts) = slot.streams() {
+            family.series(out, &joined(slo.labels(), &slot.labels), counts, slo.bounds());
         }
     }
 }
 
-fn in_flight(out: &mut String, slots: &[(&Slo, Vec<Arc<Slot>>)]) {
+fn in_flight(out: &mut String, slots: &[(&Slo, Vec<&Slot>)]) {
     let name = "http_server_active_requests";
     push_head(out, name, "Requests that have arrived and whose response body has not ended.", "gauge");
     for (slo, slot) in each(slots) {
@@ -60,7 +65,7 @@ fn in_flight(out: &mut String, slots: &[(&Slo, Vec<Arc<Slot>>)]) {
     }
 }
 
-fn outcomes(out: &mut String, slots: &[(&Slo, Vec<Arc<Slot>>)]) {
+fn outcomes(out: &mut String, slots: &[(&Slo, Vec<&Slot>)]) {
     let name = "scalekit_http_outcomes_total";
     push_head(out, name, "Requests by how they ended; each ends in exactly one outcome.", "counter");
     for (slo, slot) in each(slots) {
@@ -140,10 +145,40 @@ fn objectives(out: &mut String, slos: &[Slo]) {
     }
 }
 
-fn each<'a>(slots: &'a [(&'a Slo, Vec<Arc<Slot>>)]) -> impl Iterator<Item = (&'a Slo, &'a Slot)> {
-    slots.iter().flat_map(|(slo, slots)| slots.iter().map(move |slot| (*slo, slot.as_ref())))
+fn each<'a>(slots: &'a [(&'a Slo, Vec<&Slot>)]) -> impl Iterator<Item = (&'a Slo, &'a Slot)> {
+    slots.iter().flat_map(|(slo, slots)| slots.iter().map(move |slot| (*slo, *slot)))
 }
 
 fn joined(constant: &str, own: &str) -> String {
     if constant.is_empty() { own.to_owned() } else { format!("{constant},{own}") }
+}
+
+/// A histogram family.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    parts: [String; 3],
+}
+
+impl Family {
+    fn new(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, parts: ["bucket", "sum", "count"].map(|part| format!("{name}_{part}")) }
+    }
+
+    fn head(&self, out: &mut String) {
+        push_head(out, self.name, self.help, "histogram");
+    }
+
+    fn series(&self, out: &mut String, labels: &str, counts: &BucketCounts, bounds: &Bounds) {
+        let [bucket_name, sum_name, count_name] = &self.parts;
+        let mut count = 0;
+        for (bucket, n) in counts.counts().enumerate() {
+            count += n;
+            let mut with_bound = labels.to_owned();
+            push_label(&mut with_bound, "le", bounds.text(bucket));
+            push_sample(out, bucket_name, &with_bound, count);
+        }
+        push_sample(out, sum_name, labels, counts.sum_seconds());
+        push_sample(out, count_name, labels, count);
+    }
 }

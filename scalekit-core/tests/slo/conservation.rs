@@ -36,7 +36,7 @@ fn outcomes_sum_up_to_the_requests_started() {
             get(|axum::extract::Path(plan): axum::extract::Path<u64>| misbehave(plan)),
         ),
     );
-    let (mut dropped, requests) = (0, requests());
+    let (mut dropped, mut heads, requests) = (0, 0, requests());
     let mut expected = [0_u64; Outcome::ALL.len()];
     for _ in 0..requests {
         let path = match random.below(10) {
@@ -50,7 +50,8 @@ fn outcomes_sum_up_to_the_requests_started() {
             ["GET", "GET", "GET", "BREW"][random.below(4) as usize]
         };
         let polls = if random.below(10) < 3 { random.below(12) } else { u64::MAX };
-        let end = drive(&app, method, &path, polls);
+        let (head, end) = drive(&app, method, &path, polls);
+        heads += u64::from(head);
         dropped += u64::from(matches!(end, Outcome::CancelledHead | Outcome::CancelledBody));
         expected[Outcome::ALL.iter().position(|o| *o == end).unwrap()] += 1;
     }
@@ -63,7 +64,11 @@ fn outcomes_sum_up_to_the_requests_started() {
         assert_eq!(counted as u64, expected, "{outcome:?}");
     }
     assert_eq!(scrape.sum("scalekit_http_outcomes_total", &[]) as u64, requests);
-    assert_eq!(scrape.sum("http_server_request_duration_seconds_count", &[]) as u64, requests);
+    let count = |family: &str| scrape.sum(&format!("{family}_count"), &[]) as u64;
+    let streams = count("scalekit_http_server_stream_duration_seconds");
+    assert!(streams > requests / 100, "only {streams} were streams");
+    assert_eq!(count("http_server_request_duration_seconds") + streams, requests);
+    assert_eq!(count("scalekit_http_server_head_duration_seconds"), heads);
     assert_eq!(scrape.sum("http_server_active_requests", &[]), 0.0);
     assert_eq!(slo.snapshot().iter().map(|row| row.count).sum::<u64>(), requests);
     assert!(slo.snapshot().iter().all(|row| row.in_flight == 0));
@@ -134,8 +139,9 @@ async fn an_inner_error_is_a_server_error_without_a_status() {
     assert_eq!(scrape.value("http_server_request_duration_seconds_count", &labels), 1.0);
 }
 
-/// Polls a request by hand and drops it after `polls` polls; says how it ended, seen from outside.
-fn drive(app: &Router, method: &str, path: &str, polls: u64) -> Outcome {
+/// Polls a request by hand and drops it after `polls` polls; says whether there was a head and how it ended, seen
+/// from outside.
+fn drive(app: &Router, method: &str, path: &str, polls: u64) -> (bool, Outcome) {
     let mut left = polls;
     let mut cx = Context::from_waker(Waker::noop());
     // The router itself is no part of a request: the layer counts from the first poll on, which calls it.
@@ -143,11 +149,11 @@ fn drive(app: &Router, method: &str, path: &str, polls: u64) -> Outcome {
     left = left.max(1);
     let response = loop {
         if left == 0 {
-            return Outcome::CancelledHead;
+            return (false, Outcome::CancelledHead);
         }
         left -= 1;
         match catch_unwind(AssertUnwindSafe(|| head.as_mut().poll(&mut cx))) {
-            Err(_) => return Outcome::Panicked,
+            Err(_) => return (false, Outcome::Panicked),
             Ok(Poll::Pending) => {}
             Ok(Poll::Ready(response)) => break response.unwrap(),
         }
@@ -159,26 +165,27 @@ fn drive(app: &Router, method: &str, path: &str, polls: u64) -> Outcome {
         _ => None,
     };
     let mut body = response.into_body();
-    loop {
+    let end = loop {
         if body.is_end_stream() {
-            return by_status.unwrap_or(Outcome::Ok);
+            break by_status.unwrap_or(Outcome::Ok);
         }
         if left == 0 {
-            return by_status.unwrap_or(Outcome::CancelledBody);
+            break by_status.unwrap_or(Outcome::CancelledBody);
         }
         left -= 1;
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut body).poll_frame(&mut cx))) {
-            Err(_) => return Outcome::Panicked,
-            Ok(Poll::Ready(None)) => return by_status.unwrap_or(Outcome::Ok),
+            Err(_) => break Outcome::Panicked,
+            Ok(Poll::Ready(None)) => break by_status.unwrap_or(Outcome::Ok),
             Ok(Poll::Ready(Some(Err(_)))) => {
-                return match by_status {
+                break match by_status {
                     Some(told @ (Outcome::ServerError | Outcome::Shed)) => told,
                     _ => Outcome::BodyError,
                 };
             }
             Ok(_) => {}
         }
-    }
+    };
+    (true, end)
 }
 
 /// A handler whose every turn is chosen by bits of the plan.
@@ -204,7 +211,8 @@ async fn misbehave(plan: u64) -> Response {
             steps.push(Step::Panic);
         }
     }
-    (status, scripted(steps)).into_response()
+    let kind = if (plan >> 5) & 7 == 7 { "text/event-stream" } else { "text/plain" };
+    (status, [("content-type", kind)], scripted(steps)).into_response()
 }
 
 async fn yield_once() {

@@ -8,6 +8,7 @@ mod conservation;
 mod counting;
 mod declaration;
 mod parse;
+mod shapes;
 mod support;
 mod text;
 mod thresholds;
