@@ -8,20 +8,29 @@ use http::request::Parts;
 
 use super::bounds::Bounds;
 use super::exposition::{is_label_name, push_label};
+use super::journey::{Journey, Step};
 use super::layer::SloLayer;
 use super::objective::Objective;
 use super::routes::{Routes, SlotId};
 use super::set::ObjectiveSet;
 use super::slot::Slot;
-use super::snapshot::{RouteRow, rows};
+use super::snapshot::{ObjectiveRow, RouteRow, objective_rows, rows};
 use super::tally::Tally;
 use super::text;
 use crate::http::AroundLayer;
 use crate::{Error, ErrorKind, Result};
 
 /// Label names that our families use.
-const RESERVED: [&str; 7] =
-    ["http_request_method", "http_route", "http_response_status_code", "outcome", "slo", "zone", "le"];
+const RESERVED: [&str; 8] = [
+    "http_request_method",
+    "http_route",
+    "http_response_status_code",
+    "outcome",
+    "slo",
+    "step",
+    "zone",
+    "le",
+];
 
 /// The counters of one app; a clone shares them. The module's page has an example.
 #[derive(Clone)]
@@ -29,8 +38,9 @@ pub struct Slo(Arc<Inner>);
 
 struct Inner {
     set: ObjectiveSet,
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     routes: Routes,
+    journeys: Vec<Arc<Journey>>,
     labels: String,
 }
 
@@ -87,6 +97,37 @@ impl Slo {
         rows(self)
     }
 
+    /// One row per objective, journeys included, in the order of their declaration; since the process started.
+    ///
+    /// ```
+    /// # use scalekit_core::slo::{Objective, ObjectiveSet, Slo};
+    /// # let objective = Objective::new("cart").route(http::Method::GET, "/cart").availability(0.999);
+    /// # let slo = Slo::new(ObjectiveSet::builder("shop").objective(objective).build()?);
+    /// let rows = slo.objective_rows();
+    /// assert_eq!((&*rows[0].objective, rows[0].total, rows[0].apdex), ("cart", 0, None));
+    /// # Ok::<(), scalekit_core::Error>(())
+    /// ```
+    pub fn objective_rows(&self) -> Vec<ObjectiveRow> {
+        objective_rows(self)
+    }
+
+    /// The last step of a journey, by the name of its objective; [`Step`] has an example.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if no objective has this name, or if it is no journey.
+    pub fn step(&self, objective: &str) -> Result<Step> {
+        let declared = self.0.set.objectives();
+        let refuse = |why| Err(Error::new(ErrorKind::Config, format!("objective {objective:?} {why}")));
+        let Some(at) = declared.iter().position(|declared| declared.name == objective) else {
+            return refuse("is not declared, so it has no step");
+        };
+        match self.0.journeys.iter().find(|journey| journey.objective == at) {
+            Some(journey) => Ok(Step(journey.clone())),
+            None => refuse("is no journey: it ends with the response, not with a step"),
+        }
+    }
+
     /// The objectives it was made with.
     pub fn objectives(&self) -> &ObjectiveSet {
         &self.0.set
@@ -114,7 +155,11 @@ impl Slo {
         &self.0.labels
     }
 
-    /// Each objective with the sums over its routes.
+    pub(super) fn journeys(&self) -> &[Arc<Journey>] {
+        &self.0.journeys
+    }
+
+    /// Each objective with the sums over its routes; a journey with its own.
     pub(super) fn tallies(&self) -> Vec<(&Objective, Tally)> {
         let mut tallies: Vec<_> =
             self.0.set.objectives().iter().map(|objective| (objective, Tally::default())).collect();
@@ -123,13 +168,22 @@ impl Slo {
                 *sum += slot.tally();
             }
         }
+        for journey in self.journeys() {
+            if let Some((_, sum)) = tallies.get_mut(journey.objective) {
+                *sum += journey.tally();
+            }
+        }
         tallies
     }
 
     fn with_labels(set: ObjectiveSet, labels: String) -> Self {
         let bounds = Bounds::with_thresholds(set.objectives().iter().filter_map(Objective::threshold_nanos));
-        let routes = Routes::new(&set, &bounds);
-        Self(Arc::new(Inner { set, bounds, routes, labels }))
+        let bounds = Arc::new(bounds);
+        let journeys = set.objectives().iter().enumerate().filter(|(_, objective)| objective.until.is_some());
+        let journeys = journeys.map(|(at, journey)| Arc::new(Journey::new(at, journey, &bounds)));
+        let journeys = journeys.collect::<Vec<_>>();
+        let routes = Routes::new(&set, &journeys, &bounds);
+        Self(Arc::new(Inner { set, bounds, routes, journeys, labels }))
     }
 }
 

@@ -65,6 +65,7 @@
 //! | `scalekit_http_server_stream_duration_seconds` | histogram | the same |
 //! | `http_server_active_requests` | gauge | `http_request_method`, `http_route` |
 //! | `scalekit_http_outcomes_total` | counter | the same, `outcome` |
+//! | `scalekit_journey_duration_seconds` | histogram | `slo`, `step` |
 //! | `scalekit_slo_requests_total`, `_good_total`, `_available_total` | counter | `slo` |
 //! | `scalekit_slo_apdex_total` | counter | `slo`, `zone`: `satisfied`, `tolerating`, `frustrated` |
 //! | `scalekit_slo_threshold_seconds`, `_target_ratio`, `_availability_target_ratio` | gauge | `slo` |
@@ -74,6 +75,9 @@
 //!
 //! Every request that ends is in one of the first and the third histogram: the lives of streams never mix with the times
 //! of requests. The second one has every response that got a head, streams included.
+//!
+//! A journey (see [`Objective::until`]) counts in the `scalekit_slo_` families as every objective does: one for each step
+//! that is reported, and one for each request on the way that failed by our fault.
 //!
 //! # Guarantees
 //!
@@ -99,6 +103,7 @@ mod exposition;
 mod guard;
 mod handle;
 mod histogram;
+mod journey;
 mod layer;
 mod objective;
 mod outcome;
@@ -112,6 +117,7 @@ mod text;
 
 pub use exposition::Exposition;
 pub use handle::{Slo, SloBuilder, render_all};
+pub use journey::Step;
 pub use layer::SloLayer;
 pub use objective::Objective;
 pub use outcome::Outcome;
@@ -119,5 +125,5 @@ pub use routes::MAX_ROUTES;
 pub use set::{ObjectiveSet, ObjectiveSetBuilder};
 pub use shape::Shape;
 pub use slot::MAX_STATUSES;
-pub use snapshot::RouteRow;
+pub use snapshot::{ObjectiveRow, RouteRow};
 pub use text::CONTENT_TYPE;

@@ -47,6 +47,7 @@ pub struct Objective {
     pub(super) target: Option<f64>,
     pub(super) availability: Option<f64>,
     pub(super) shape: Option<Shape>,
+    pub(super) until: Option<String>,
     exclude: Exclusions,
 }
 
@@ -60,6 +61,7 @@ impl Objective {
             target: None,
             availability: None,
             shape: None,
+            until: None,
             exclude: Exclusions::default(),
         }
     }
@@ -85,6 +87,19 @@ impl Objective {
     /// The share of requests that do not fail, however slow, between 0 and 1, as 0.999.
     pub fn availability(mut self, share: f64) -> Self {
         self.availability = Some(share);
+        self
+    }
+
+    /// Makes it a journey: from a request of one of its routes to this step, which a consumer reports by
+    /// [`Slo::step`](super::Slo::step), where an example is.
+    ///
+    /// The step alone says how long it took. A request that ends well is not counted: the journey begins with it, or
+    /// goes on. One that fails by our fault counts as a failed journey, so a client that tries again begins another
+    /// one. One that the client gave up is not counted: the journey goes on without it, or has never begun.
+    ///
+    /// A route may be in one objective that is no journey, and in any number of journeys.
+    pub fn until(mut self, step: impl Into<String>) -> Self {
+        self.until = Some(step.into());
         self
     }
 
@@ -145,6 +160,17 @@ impl Objective {
             return refuse(format!(
                 "names the method {method}, which is counted together with all unknown ones"
             ));
+        }
+        if let Some(step) = &self.until {
+            if step.is_empty() {
+                return refuse("is a journey until a step with an empty name".to_owned());
+            }
+            if self.latency.is_none() {
+                return refuse(format!("is a journey until {step:?}, which needs a latency"));
+            }
+            if self.shape.is_some() {
+                return refuse(format!("is a journey until {step:?}: it has no response with a shape"));
+            }
         }
         match (self.latency, self.target) {
             (Some(_), None) => return refuse("has a latency but no target".to_owned()),

@@ -9,6 +9,7 @@ use twox_hash::XxHash3_64;
 
 use super::bounds::Bounds;
 use super::exposition::push_label;
+use super::journey::Journey;
 use super::set::ObjectiveSet;
 use super::slot::{Promises, Slot};
 
@@ -72,7 +73,7 @@ struct Route {
 
 impl Routes {
     /// Makes the slots of every declared route.
-    pub(super) fn new(set: &ObjectiveSet, bounds: &Bounds) -> Self {
+    pub(super) fn new(set: &ObjectiveSet, journeys: &[Arc<Journey>], bounds: &Bounds) -> Self {
         let routes = Self {
             places: std::iter::repeat_with(OnceLock::new).take(PLACES).collect(),
             known: AtomicUsize::new(0),
@@ -82,9 +83,10 @@ impl Routes {
         };
         let mut declared: BTreeMap<(&str, usize), Promises> = BTreeMap::new();
         for (at, objective) in set.objectives().iter().enumerate() {
+            let journey = journeys.iter().find(|journey| journey.objective == at);
             for (method, route) in &objective.routes {
                 let promises = declared.entry((route.as_str(), method_index(method))).or_default();
-                promises.add(at, objective);
+                promises.add(at, objective, journey);
             }
         }
         for ((label, method), promises) in declared {

@@ -52,7 +52,8 @@ impl ObjectiveSetBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the objective: no service name, no objective or more than 64, a name used
-    /// twice, no route, more than 256 routes, a non-standard method, a route in two objectives, a threshold without target or the other way round, a threshold
+    /// twice, no route, more than 256 routes, a non-standard method, a route twice
+    /// in one objective or in two that are no journeys, a journey without latency or step, a threshold without target or the other way round, a threshold
     /// outside of 100 µs to 1 h, a share that is not between 0 and 1, an availability below the target, `ok` excluded, a failure excluded
     /// beside an availability.
     pub fn build(self) -> Result<ObjectiveSet> {
@@ -68,7 +69,7 @@ impl ObjectiveSetBuilder {
             return Err(config(format!("{n} objectives; at most {MAX_OBJECTIVES} fit in the bucket bounds")));
         }
         let mut names = HashSet::new();
-        let mut routes = HashSet::new();
+        let (mut routes, mut taken) = (HashSet::new(), HashSet::new());
         for objective in &objectives {
             objective.check()?;
             let name = &objective.name;
@@ -76,14 +77,17 @@ impl ObjectiveSetBuilder {
                 return Err(config(format!("objective {name:?} is declared twice")));
             }
             for (method, route) in &objective.routes {
-                if !routes.insert((method_index(method), route)) {
+                routes.insert(route);
+                // Journeys share routes, so each has room of its own.
+                let owner = objective.until.as_ref().map(|_| name);
+                if !taken.insert((owner, method_index(method), route)) {
                     return Err(config(format!(
                         "objective {name:?} names {method} {route}, which an objective has already"
                     )));
                 }
             }
         }
-        let routes = routes.iter().map(|(_, route)| route).collect::<HashSet<_>>().len();
+        let routes = routes.len();
         if routes > MAX_ROUTES {
             return Err(config(format!(
                 "the objectives name {routes} routes; at most {MAX_ROUTES} have series"

@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use super::bounds::Bounds;
 use super::histogram::{BucketCounts, FineHistogram};
+use super::journey::Journey;
 use super::objective::Objective;
 use super::outcome::{Outcome, Terms};
 use super::shape::Shape;
@@ -23,9 +24,10 @@ use super::tally::{Tally, Verdicts};
 pub const MAX_STATUSES: usize = 24;
 
 /// What is promised for a route and method.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Promises {
     judged: Option<Judged>,
+    journeys: Vec<Arc<Journey>>,
 }
 
 /// The objective that a slot counts for.
@@ -38,9 +40,19 @@ struct Judged {
 }
 
 impl Promises {
-    /// Adds the objective at this place of the set.
-    pub(super) fn add(&mut self, place: usize, objective: &Objective) {
-        self.judged = Some(Judged { objective: place, terms: objective.terms(), shape: objective.shape });
+    /// Adds the objective at this place of the set; `journey` has its counters if it is one.
+    pub(super) fn add(&mut self, place: usize, objective: &Objective, journey: Option<&Arc<Journey>>) {
+        match journey {
+            Some(journey) => self.journeys.push(journey.clone()),
+            None => {
+                let (terms, shape) = (objective.terms(), objective.shape);
+                self.judged = Some(Judged { objective: place, terms, shape });
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.judged.is_none() && self.journeys.is_empty()
     }
 }
 
@@ -105,6 +117,9 @@ impl Slot {
         if let Some(verdict) = self.promises.judged.and_then(|judged| judged.terms.judge(outcome, nanos)) {
             self.verdicts.count(verdict);
         }
+        for journey in &self.promises.journeys {
+            journey.request(outcome);
+        }
     }
 
     /// Counts the end of a request that entered; the status is that of its head, if it had one.
@@ -166,7 +181,7 @@ impl Slot {
     /// Each histogram with its status label: none for requests that ended without a head.
     pub(super) fn histograms(&self) -> impl Iterator<Item = (Option<&str>, &BucketCounts)> {
         // A declared route has a series before its first request, and the status of that is not known yet.
-        let headless = self.promises.judged.is_some() || self.headless.counts().any(|count| count > 0);
+        let headless = !self.promises.is_empty() || self.headless.counts().any(|count| count > 0);
         let headless = headless.then_some((None, &self.headless));
         let statuses = self.statuses.iter().filter_map(OnceLock::get);
         let statuses = statuses.map(|(status, counts)| (Some(status.as_str()), counts));

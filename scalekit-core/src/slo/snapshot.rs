@@ -1,4 +1,4 @@
-//! One row per route for a page that people read.
+//! Rows per route and per objective, for a page that people read.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::handle::Slo;
 use super::histogram::FineHistogram;
+use super::objective::Objective;
 use super::outcome::Outcome;
+use super::tally::Tally;
 
 /// What [`Slo::snapshot`](super::Slo::snapshot) says about one route and method since the process started.
 ///
@@ -50,6 +52,40 @@ pub struct RouteRow {
     pub outcomes: BTreeMap<&'static str, u64>,
 }
 
+/// What [`Slo::objective_rows`](super::Slo::objective_rows) says about one objective since the process started.
+///
+/// Times are seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ObjectiveRow {
+    /// Its name.
+    pub objective: String,
+    /// The step at which a journey ends; `None` if it is none.
+    pub until: Option<String>,
+    /// The threshold T.
+    pub threshold: Option<f64>,
+    /// The share of requests that should be good.
+    pub target: Option<f64>,
+    /// The share of requests that should not fail.
+    pub availability: Option<f64>,
+    /// Half of its requests, over all its routes, took at most this time, those included that do not count; of a journey
+    /// half of those that were done. `None` before the first one.
+    pub p50: Option<f64>,
+    /// 95 % took at most this time.
+    pub p95: Option<f64>,
+    /// 99 % took at most this time.
+    pub p99: Option<f64>,
+    /// Requests, or journeys, that count.
+    pub total: u64,
+    /// Those that did not fail.
+    pub available: u64,
+    /// Those that did not fail and took at most the threshold.
+    pub good: u64,
+    /// Those within T plus half of those within 4T, as a share of the total; `None` before the first one, and without a
+    /// threshold.
+    pub apdex: Option<f64>,
+}
+
 pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
     let objectives = slo.objectives().objectives();
     let row = |slot: &super::slot::Slot| {
@@ -78,4 +114,29 @@ pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
         }
     };
     slo.slots().iter().map(|slot| row(slot)).collect()
+}
+
+pub(super) fn objective_rows(slo: &Slo) -> Vec<ObjectiveRow> {
+    let slots = slo.slots();
+    let row = |(at, (objective, tally)): (usize, (&Objective, Tally))| {
+        let routes = slots.iter().filter(|slot| slot.objective() == Some(at)).map(|slot| slot.fine());
+        let journey =
+            slo.journeys().iter().filter(|journey| journey.objective == at).map(|journey| journey.fine());
+        let [p50, p95, p99] = FineHistogram::percentiles(routes.chain(journey), [50, 95, 99]);
+        ObjectiveRow {
+            objective: objective.name.clone(),
+            until: objective.until.clone(),
+            threshold: objective.latency.map(|t| t.as_secs_f64()),
+            target: objective.target,
+            availability: objective.availability,
+            p50,
+            p95,
+            p99,
+            total: tally.total(),
+            available: tally.available(),
+            good: tally.good,
+            apdex: objective.latency.and_then(|_| tally.apdex()),
+        }
+    };
+    slo.tallies().into_iter().enumerate().map(row).collect()
 }

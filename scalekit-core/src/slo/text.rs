@@ -21,6 +21,7 @@ pub(super) fn render(slos: &[Slo]) -> String {
     let mut out = String::new();
     let slots: Vec<(&Slo, Vec<&Slot>)> = slos.iter().map(|slo| (slo, slo.slots())).collect();
     durations(&mut out, &slots);
+    journeys(&mut out, slos);
     in_flight(&mut out, &slots);
     outcomes(&mut out, &slots);
     objectives(&mut out, slos);
@@ -53,6 +54,21 @@ fn durations(out: &mut String, slots: &[(&Slo, Vec<&Slot>)]) {
     for (slo, slot) in each(slots) {
         if let Some(counts) = slot.streams() {
             family.series(out, &joined(slo.labels(), &slot.labels), counts, slo.bounds());
+        }
+    }
+}
+
+fn journeys(out: &mut String, slos: &[Slo]) {
+    let help = "Time from the start of a journey to its last step.";
+    let family = Family::new("scalekit_journey_duration_seconds", help);
+    family.head(out);
+    for slo in slos {
+        for journey in slo.journeys() {
+            let Some(objective) = slo.objectives().objectives().get(journey.objective) else { continue };
+            let mut labels = slo.labels().to_owned();
+            push_label(&mut labels, "slo", &objective.name);
+            push_label(&mut labels, "step", objective.until.as_deref().unwrap_or_default());
+            family.series(out, &labels, journey.durations(), slo.bounds());
         }
     }
 }

@@ -7,6 +7,7 @@ mod bounds;
 mod conservation;
 mod counting;
 mod declaration;
+mod journeys;
 mod parse;
 mod shapes;
 mod support;
