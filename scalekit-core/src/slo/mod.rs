@@ -79,6 +79,8 @@
 //! A journey (see [`Objective::until`]) counts in the `scalekit_slo_` families as every objective does: one for each step
 //! that is reported, and one for each request on the way that failed by our fault.
 //!
+//! Targets change without a build: see [`ObjectiveSetBuilder::overrides_from_env`].
+//!
 //! # Guarantees
 //!
 //! - After all requests have ended, the outcomes sum up to the requests started and every gauge is 0.
@@ -107,6 +109,7 @@ mod journey;
 mod layer;
 mod objective;
 mod outcome;
+mod overrides;
 mod routes;
 mod set;
 mod shape;

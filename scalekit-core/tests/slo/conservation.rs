@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body::Body as _;
 use scalekit_core::http::{Problem, Shed};
-use scalekit_core::slo::{Outcome, Slo};
-use scalekit_testkit::full;
+use scalekit_core::slo::{Objective, ObjectiveSet, Outcome, Slo};
+use scalekit_testkit::{evidence, full};
 use tower::ServiceExt;
 
 use crate::parse::parse;
@@ -28,7 +28,12 @@ fn requests() -> u64 {
 #[test]
 fn outcomes_sum_up_to_the_requests_started() {
     let mut random = Random::seeded("conservation");
-    let slo = Slo::new(checkout(Duration::from_millis(300)));
+    let hour = Duration::from_secs(3_600);
+    let plan =
+        |name: &str| Objective::new(name).route(Method::GET, "/plan/{steps}").latency(hour).target(0.9);
+    let set = ObjectiveSet::builder("shop").objective(plan("plan"));
+    let set = set.objective(plan("journey").until("done"));
+    let slo = Slo::new(set.build().unwrap());
     let app = layered(
         &slo,
         Router::new().route("/checkout", post(|| misbehave(0))).route(
@@ -36,7 +41,8 @@ fn outcomes_sum_up_to_the_requests_started() {
             get(|axum::extract::Path(plan): axum::extract::Path<u64>| misbehave(plan)),
         ),
     );
-    let (mut dropped, mut heads, requests) = (0, 0, requests());
+    let (mut dropped, mut heads, mut streams, requests) = (0, 0, 0, requests());
+    let (mut good, mut failed) = (0, 0);
     let mut expected = [0_u64; Outcome::ALL.len()];
     for _ in 0..requests {
         let path = match random.below(10) {
@@ -50,10 +56,17 @@ fn outcomes_sum_up_to_the_requests_started() {
             ["GET", "GET", "GET", "BREW"][random.below(4) as usize]
         };
         let polls = if random.below(10) < 3 { random.below(12) } else { u64::MAX };
-        let (head, end) = drive(&app, method, &path, polls);
-        heads += u64::from(head);
-        dropped += u64::from(matches!(end, Outcome::CancelledHead | Outcome::CancelledBody));
-        expected[Outcome::ALL.iter().position(|o| *o == end).unwrap()] += 1;
+        let End { head, stream, outcome } = drive(&app, method, &path, polls);
+        heads += u64::from(head.is_some());
+        streams += u64::from(stream);
+        dropped += u64::from(matches!(outcome, Outcome::CancelledHead | Outcome::CancelledBody));
+        expected[Outcome::ALL.iter().position(|o| *o == outcome).unwrap()] += 1;
+        if method == "GET" && path.starts_with("/plan/") {
+            let judged = head.filter(|_| stream).unwrap_or(outcome);
+            good += u64::from(judged == Outcome::Ok);
+            let broken = [Outcome::ServerError, Outcome::BodyError, Outcome::Panicked].contains(&judged);
+            failed += u64::from(broken);
+        }
     }
     assert!(dropped > requests / 20, "only {dropped} were dropped");
 
@@ -65,13 +78,25 @@ fn outcomes_sum_up_to_the_requests_started() {
     }
     assert_eq!(scrape.sum("scalekit_http_outcomes_total", &[]) as u64, requests);
     let count = |family: &str| scrape.sum(&format!("{family}_count"), &[]) as u64;
-    let streams = count("scalekit_http_server_stream_duration_seconds");
     assert!(streams > requests / 100, "only {streams} were streams");
-    assert_eq!(count("http_server_request_duration_seconds") + streams, requests);
+    assert_eq!(count("scalekit_http_server_stream_duration_seconds"), streams);
+    assert_eq!(count("http_server_request_duration_seconds"), requests - streams);
     assert_eq!(count("scalekit_http_server_head_duration_seconds"), heads);
     assert_eq!(scrape.sum("http_server_active_requests", &[]), 0.0);
     assert_eq!(slo.snapshot().iter().map(|row| row.count).sum::<u64>(), requests);
     assert!(slo.snapshot().iter().all(|row| row.in_flight == 0));
+    for row in slo.objective_rows() {
+        let good = if row.until.is_some() { 0 } else { good };
+        assert_eq!((row.good, row.available, row.total), (good, good, good + failed), "{}", row.objective);
+        let zones = scrape.sum("scalekit_slo_apdex_total", &[("slo", &row.objective)]);
+        assert_eq!(zones as u64, row.total);
+    }
+    let how = format!("{requests} requests");
+    evidence(
+        "requests dropped at random polls, panics, broken bodies",
+        &how,
+        "each in one outcome, none in flight",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -139,9 +164,8 @@ async fn an_inner_error_is_a_server_error_without_a_status() {
     assert_eq!(scrape.value("http_server_request_duration_seconds_count", &labels), 1.0);
 }
 
-/// Polls a request by hand and drops it after `polls` polls; says whether there was a head and how it ended, seen
-/// from outside.
-fn drive(app: &Router, method: &str, path: &str, polls: u64) -> (bool, Outcome) {
+/// Polls a request by hand and drops it after `polls` polls; says how it ended, seen from outside.
+fn drive(app: &Router, method: &str, path: &str, polls: u64) -> End {
     let mut left = polls;
     let mut cx = Context::from_waker(Waker::noop());
     // The router itself is no part of a request: the layer counts from the first poll on, which calls it.
@@ -149,11 +173,11 @@ fn drive(app: &Router, method: &str, path: &str, polls: u64) -> (bool, Outcome) 
     left = left.max(1);
     let response = loop {
         if left == 0 {
-            return (false, Outcome::CancelledHead);
+            return End { head: None, stream: false, outcome: Outcome::CancelledHead };
         }
         left -= 1;
         match catch_unwind(AssertUnwindSafe(|| head.as_mut().poll(&mut cx))) {
-            Err(_) => return (false, Outcome::Panicked),
+            Err(_) => return End { head: None, stream: false, outcome: Outcome::Panicked },
             Ok(Poll::Pending) => {}
             Ok(Poll::Ready(response)) => break response.unwrap(),
         }
@@ -164,8 +188,9 @@ fn drive(app: &Router, method: &str, path: &str, polls: u64) -> (bool, Outcome) 
         400.. => Some(Outcome::ClientError),
         _ => None,
     };
+    let stream = response.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream");
     let mut body = response.into_body();
-    let end = loop {
+    let outcome = loop {
         if body.is_end_stream() {
             break by_status.unwrap_or(Outcome::Ok);
         }
@@ -185,7 +210,15 @@ fn drive(app: &Router, method: &str, path: &str, polls: u64) -> (bool, Outcome) 
             Ok(_) => {}
         }
     };
-    (true, end)
+    End { head: Some(by_status.unwrap_or(Outcome::Ok)), stream, outcome }
+}
+
+/// How a request ended.
+struct End {
+    /// What its head told, if there was one.
+    head: Option<Outcome>,
+    stream: bool,
+    outcome: Outcome,
 }
 
 /// A handler whose every turn is chosen by bits of the plan.

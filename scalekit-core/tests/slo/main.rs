@@ -8,6 +8,7 @@ mod conservation;
 mod counting;
 mod declaration;
 mod journeys;
+mod overrides;
 mod parse;
 mod shapes;
 mod support;
