@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use axum_core::body::Body;
 use bytes::{Buf, Bytes};
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::guard::Guard;
@@ -17,8 +17,10 @@ use crate::http::{Response, Shed};
 pub(super) fn measure(response: Response, head_request: bool, mut guard: Guard) -> Response {
     let status = response.status();
     let shed = status.as_u16() >= 400 && response.extensions().get::<Shed>().is_some();
-    guard.head(Head { status, shed }, || Shape::detect(&response));
-    let remaining = declared_length(&response);
+    let [kind, length] = kind_and_length(response.headers());
+    guard.head(Head { status, shed }, || Shape::detect(status, kind));
+    let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+    let remaining = length.or_else(|| response.body().size_hint().exact());
     if head_request || has_no_body(status) || remaining == Some(0) || response.body().is_end_stream() {
         guard.complete_at_head();
         return response;
@@ -87,10 +89,18 @@ enum End {
     Failed,
 }
 
-fn declared_length(response: &Response) -> Option<u64> {
-    let header = response.headers().get(header::CONTENT_LENGTH);
-    let header = header.and_then(|value| value.to_str().ok()?.parse().ok());
-    header.or_else(|| response.body().size_hint().exact())
+/// The first `Content-Type` and `Content-Length`, in one pass: a response has few headers, and to hash a name twice
+/// costs more than to look at ten.
+fn kind_and_length(headers: &HeaderMap) -> [Option<&HeaderValue>; 2] {
+    let mut found = [None; 2];
+    for (name, value) in headers {
+        if *name == header::CONTENT_TYPE {
+            found[0] = found[0].or(Some(value));
+        } else if *name == header::CONTENT_LENGTH {
+            found[1] = found[1].or(Some(value));
+        }
+    }
+    found
 }
 
 fn has_no_body(status: StatusCode) -> bool {

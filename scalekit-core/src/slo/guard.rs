@@ -37,10 +37,20 @@ impl Guard {
 
     /// Runs inner code, so that a panic in it is told from a cancellation.
     pub(super) fn watch<T>(&mut self, inner: impl FnOnce() -> T) -> T {
-        self.inside = true;
+        self.enter_inner();
         let value = inner();
-        self.inside = false;
+        self.leave_inner();
         value
+    }
+
+    /// Inner code runs from here on; without a closure, into which a request would have to be moved.
+    pub(super) fn enter_inner(&mut self) {
+        self.inside = true;
+    }
+
+    /// Inner code has returned.
+    pub(super) fn leave_inner(&mut self) {
+        self.inside = false;
     }
 
     /// The head of the response is there; `detected` is its shape if the route declares none.

@@ -58,10 +58,14 @@ impl Around for SloLayer {
         let slot = self.0.slo.slot_id((self.0.route_of)(&parts), &parts.method);
         let head_request = parts.method == Method::HEAD;
         let mut guard = Guard::start(self, slot);
-        let request = Request::from_parts(parts, body);
         // Called here and not in the future, which then need not hold request and service.
         let response = match misplaced {
-            None => Ok(guard.watch(|| inner.call(request))),
+            None => {
+                guard.enter_inner();
+                let response = inner.call(Request::from_parts(parts, body));
+                guard.leave_inner();
+                Ok(response)
+            }
             Some(problem) => Err(problem),
         };
         async move {

@@ -91,7 +91,7 @@ impl Routes {
         }
         for ((label, method), promises) in declared {
             let place = routes.find(label).unwrap_or_else(|_| routes.learn(label));
-            routes.route(place).slot(method, promises, bounds);
+            routes.route(place).make_slot(method, promises, bounds);
         }
         routes
     }
@@ -103,13 +103,13 @@ impl Routes {
             Some(OTHER) => OTHER_PLACE,
             Some(label) => self.find(label).unwrap_or_else(|_| self.learn(label)),
         };
-        let id = SlotId { place, method: method_index(method) };
-        self.slot(id, bounds);
-        id
+        let method = method_index(method);
+        self.route(place).slot(method, bounds);
+        SlotId { place, method }
     }
 
     pub(super) fn slot(&self, id: SlotId, bounds: &Bounds) -> &Slot {
-        self.route(id.place).slot(id.method, Promises::default(), bounds)
+        self.route(id.place).slot(id.method, bounds)
     }
 
     /// Every slot there is, by route and method.
@@ -167,7 +167,16 @@ impl Route {
         Self { label: label.into(), slots: Default::default() }
     }
 
-    fn slot(&self, method: usize, promises: Promises, bounds: &Bounds) -> &Slot {
+    /// The slot of a method; nothing is promised for one that was not declared.
+    fn slot(&self, method: usize, bounds: &Bounds) -> &Slot {
+        match self.slots[method].get() {
+            Some(slot) => slot,
+            None => self.make_slot(method, Promises::default(), bounds),
+        }
+    }
+
+    #[cold]
+    fn make_slot(&self, method: usize, promises: Promises, bounds: &Bounds) -> &Slot {
         self.slots[method].get_or_init(|| {
             let name = METHODS[method];
             let mut labels = String::new();

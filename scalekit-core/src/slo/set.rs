@@ -87,12 +87,12 @@ impl ObjectiveSetBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the objective: no service name, no objective or more than 64, a name used
-    /// twice or differing from another only in case and `-` for `_`, an override that fits no objective or has no
-    /// number, no route, more than 256 routes, a non-standard method, a route twice
-    /// in one objective or in two that are no journeys, a journey without latency or step, a threshold without target or the other way round, a threshold
-    /// outside of 100 µs to 1 h, a share that is not between 0 and 1, an availability below the target, `ok` excluded, a failure excluded
-    /// beside an availability.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the objective: no service name, no objective or more
+    /// than 64, a name used twice or differing from another only in case and `-` for `_`, an override that fits no
+    /// objective or has no number, no route, more than 256 routes, a non-standard method, a route twice in one
+    /// objective or in two that are no journeys, a journey without latency or step, a threshold without target or the
+    /// other way round, a threshold outside of 100 µs to 1 h, a share that is not between 0 and 1, an availability
+    /// below the target, `ok` excluded, a failure excluded beside an availability.
     pub fn build(self) -> Result<ObjectiveSet> {
         let Self { service, mut objectives, overrides } = self;
         if service.is_empty() {

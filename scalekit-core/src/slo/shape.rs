@@ -1,8 +1,6 @@
 //! Whether a response is over with its body, or streams for as long as somebody listens.
 
-use http::{StatusCode, header};
-
-use crate::http::Response;
+use http::{HeaderValue, StatusCode};
 
 /// When a response is judged.
 ///
@@ -29,19 +27,15 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The shape of a response whose route says nothing.
-    pub(super) fn detect(response: &Response) -> Self {
+    /// The shape of a response of this status and content type whose route says nothing.
+    pub(super) fn detect(status: StatusCode, kind: Option<&HeaderValue>) -> Self {
         let streams = || {
-            let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+            let kind = kind.map_or(&b""[..], HeaderValue::as_bytes);
             begins_with(kind, b"application/grpc")
                 || (begins_with(kind, EVENTS)
                     && matches!(kind.get(EVENTS.len()), None | Some(b';' | b' ' | b'\t')))
         };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS || streams() {
-            Self::Streaming
-        } else {
-            Self::Unary
-        }
+        if status == StatusCode::SWITCHING_PROTOCOLS || streams() { Self::Streaming } else { Self::Unary }
     }
 }
 
@@ -72,12 +66,8 @@ mod tests {
             (200, Some("application/json"), Unary),
         ];
         for (status, kind, shape) in rows {
-            let mut response = Response::default();
-            *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            if let Some(kind) = kind {
-                response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-            }
-            assert_eq!(Shape::detect(&response), shape, "{status} {kind:?}");
+            let (code, value) = (StatusCode::from_u16(status).unwrap(), kind.map(HeaderValue::from_static));
+            assert_eq!(Shape::detect(code, value.as_ref()), shape, "{status} {kind:?}");
         }
     }
 }

@@ -62,7 +62,7 @@ pub(super) struct Slot {
     /// Method and route as exported, rendered once.
     pub(super) labels: String,
     promises: Promises,
-    in_flight: AtomicU64,
+    started: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     verdicts: Verdicts,
     fine: FineHistogram,
@@ -90,7 +90,7 @@ impl Slot {
             route,
             labels,
             promises,
-            in_flight: AtomicU64::new(0),
+            started: AtomicU64::new(0),
             outcomes: Default::default(),
             verdicts: Verdicts::default(),
             fine: FineHistogram::new(),
@@ -103,7 +103,7 @@ impl Slot {
     }
 
     pub(super) fn enter(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.started.fetch_add(1, Relaxed);
     }
 
     /// Counts the head of a response.
@@ -136,9 +136,8 @@ impl Slot {
             Shape::Streaming => self.streams.get_or_init(|| BucketCounts::new(bounds.buckets())),
         };
         durations.record(bounds, nanos);
-        self.outcomes[outcome.index()].fetch_add(1, Relaxed);
-        // Last: who reads 0 here reads every outcome.
-        self.in_flight.fetch_sub(1, Release);
+        // Last: who sees that it has ended sees all that was counted of it.
+        self.outcomes[outcome.index()].fetch_add(1, Release);
     }
 
     /// The objective's place in the set.
@@ -151,8 +150,16 @@ impl Slot {
         self.promises.judged.and_then(|judged| judged.shape)
     }
 
+    /// Requests that have entered and not ended.
     pub(super) fn in_flight(&self) -> u64 {
-        self.in_flight.load(Acquire)
+        // The ends first: a request that begins and ends meanwhile must not be missing among the starts.
+        let ended = self.ended();
+        self.started.load(Relaxed).saturating_sub(ended)
+    }
+
+    /// Requests that have ended, however they did.
+    pub(super) fn ended(&self) -> u64 {
+        Outcome::ALL.into_iter().map(|outcome| self.outcome(outcome)).sum()
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -160,7 +167,7 @@ impl Slot {
     }
 
     pub(super) fn outcome(&self, outcome: Outcome) -> u64 {
-        self.outcomes[outcome.index()].load(Relaxed)
+        self.outcomes[outcome.index()].load(Acquire)
     }
 
     /// The times that were judged.

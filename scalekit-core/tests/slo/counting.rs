@@ -30,7 +30,7 @@ async fn only_a_marked_refusal_is_shed() {
     let overloaded = || Problem::overloaded(Duration::from_secs(1)).into_response();
     let down = || scalekit_core::Error::new(scalekit_core::ErrorKind::Unavailable, "down").into_response();
     // good, available, total by default; then with nothing excluded
-    let rows: [(Response, &str, [(u64, u64, u64); 2]); 6] = [
+    let rows = [
         (overloaded(), "shed", [(0, 0, 0), (0, 0, 1)]),
         (marked(StatusCode::TOO_MANY_REQUESTS), "shed", [(0, 0, 0), (0, 0, 1)]),
         (marked(StatusCode::OK), "ok", [(1, 1, 1), (1, 1, 1)]),
