@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, Result};
 const MIN_LATENCY: Duration = Duration::from_micros(100);
 const MAX_LATENCY: Duration = Duration::from_secs(3_600);
 
-/// One promise about one or more routes; [`ObjectiveSetBuilder::build`] checks it.
+/// One promise about one or more routes; [`ObjectiveSetBuilder::build`](super::ObjectiveSetBuilder::build) checks it.
 ///
 /// It needs at least one route and a [`latency`](Self::latency) with its [`target`](Self::target), an
 /// [`availability`](Self::availability), or both.
