@@ -1,7 +1,10 @@
 //! Where a request is counted: one slot per route and method, found without a lock and bounded in number.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::Method;
@@ -145,8 +148,9 @@ impl Routes {
     /// Adds a route, at most [`MAX_ROUTES`] times in the life of a process.
     fn learn(&self, label: &str) -> usize {
         // A client cannot choose routes, but a full table must not make every request of the rest wait here.
-        if self.known.load(Relaxed) >= MAX_ROUTES {
-            return OTHER_PLACE;
+        if self.known.load(Acquire) >= MAX_ROUTES {
+            // Looked for once more: the last place may have gone to this very label meanwhile.
+            return self.find(label).unwrap_or(OTHER_PLACE);
         }
         let _one_at_a_time = self.grow.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = match self.find(label) {
@@ -157,7 +161,7 @@ impl Routes {
             return OTHER_PLACE;
         }
         self.places[empty].get_or_init(|| Box::new(Route::new(label)));
-        self.known.fetch_add(1, Relaxed);
+        self.known.fetch_add(1, Release);
         empty
     }
 }

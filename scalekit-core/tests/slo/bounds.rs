@@ -1,11 +1,17 @@
 //! Whatever clients and routers do, the number of series has an end.
 
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Barrier;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use scalekit_core::slo::{MAX_ROUTES, MAX_STATUSES, Slo};
+use scalekit_testkit::full;
 
 use crate::parse::parse;
 use crate::support::{Random, checkout, layered, row, send};
@@ -88,4 +94,45 @@ async fn statuses_beyond_the_bound_share_a_histogram() {
     let other = [("http_route", "/status/{code}"), ("http_response_status_code", "_OTHER")];
     let other = scrape.sum("http_server_request_duration_seconds_count", &other);
     assert_eq!(other, (100 - MAX_STATUSES) as f64);
+}
+
+/// Threads that meet new routes at the same time agree on one place for each, and on where there is no more room.
+#[test]
+fn routes_learned_by_several_threads_are_counted_once_each() {
+    const THREADS: usize = 4;
+    let rounds = if full() { 200 } else { 10 };
+    for _ in 0..rounds {
+        let slo = Slo::new(checkout(Duration::from_millis(300)));
+        let start = Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (slo, start) = (&slo, &start);
+                scope.spawn(move || {
+                    let layer = slo.layer(|parts| parts.headers.get("route")?.to_str().ok());
+                    let ready = tower::service_fn(|_| async {
+                        Ok::<_, std::convert::Infallible>(axum::response::Response::default())
+                    });
+                    start.wait();
+                    for n in 0..2 * MAX_ROUTES {
+                        // Two threads go up, two come down: they meet at new routes and at the last place.
+                        let n = if thread % 2 == 0 { n } else { 2 * MAX_ROUTES - 1 - n };
+                        let mut request = crate::support::request("GET", "/");
+                        request.headers_mut().insert("route", format!("/r{n}").parse().unwrap());
+                        let sent = tower::ServiceExt::oneshot(tower::Layer::layer(&layer, ready), request);
+                        let polled = pin!(sent).poll(&mut Context::from_waker(Waker::noop()));
+                        assert!(polled.is_ready());
+                    }
+                });
+            }
+        });
+        let rows = slo.snapshot();
+        let learned = rows.iter().filter(|row| row.route.starts_with("/r"));
+        let learned: Vec<_> = learned.map(|row| (&row.route, row.count)).collect();
+        // One place is that of the declared route.
+        assert_eq!(learned.len(), MAX_ROUTES - 1);
+        assert_eq!(learned.iter().map(|(route, _)| route).collect::<HashSet<_>>().len(), learned.len());
+        assert!(learned.iter().all(|(_, count)| *count == THREADS as u64), "{learned:?}");
+        assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), (THREADS * 2 * MAX_ROUTES) as u64);
+        assert_eq!(row(&slo, "GET", "<other>").in_flight, 0);
+    }
 }
