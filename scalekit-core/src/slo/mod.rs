@@ -101,12 +101,15 @@
 
 mod body;
 mod bounds;
+#[cfg_attr(not(test), expect(dead_code, reason = "the layer counts by it next"))]
+mod concurrency;
 mod exposition;
 mod guard;
 mod handle;
 mod histogram;
 mod journey;
 mod layer;
+mod maxima;
 mod objective;
 mod outcome;
 mod overrides;
