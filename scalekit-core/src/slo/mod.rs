@@ -101,6 +101,7 @@
 
 mod body;
 mod bounds;
+mod budget;
 #[cfg_attr(not(test), expect(dead_code, reason = "the layer counts by it next"))]
 mod concurrency;
 mod exposition;
@@ -121,6 +122,7 @@ mod snapshot;
 mod tally;
 mod text;
 
+pub use budget::{Alert, AlertState, Budget, Burn, BurnMeter, Burning, Window};
 pub use exposition::Exposition;
 pub use handle::{Slo, SloBuilder, render_all};
 pub use journey::Step;

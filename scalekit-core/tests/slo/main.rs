@@ -4,6 +4,7 @@
 
 mod bodies;
 mod bounds;
+mod budget;
 mod conservation;
 mod counting;
 mod declaration;
