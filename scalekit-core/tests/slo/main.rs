@@ -10,6 +10,7 @@ mod counting;
 mod declaration;
 mod journeys;
 mod overrides;
+mod lag;
 mod parse;
 mod shapes;
 mod support;
