@@ -122,6 +122,7 @@ mod slot;
 mod snapshot;
 mod tally;
 mod text;
+mod top;
 
 pub use budget::{Alert, AlertState, Budget, Burn, BurnMeter, Burning, Window};
 pub use exposition::Exposition;
@@ -137,3 +138,4 @@ pub use shape::Shape;
 pub use slot::MAX_STATUSES;
 pub use snapshot::{ObjectiveRow, RouteRow};
 pub use text::CONTENT_TYPE;
+pub use top::{TopEntry, TopK, TopKey};

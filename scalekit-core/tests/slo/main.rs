@@ -16,3 +16,5 @@ mod shapes;
 mod support;
 mod text;
 mod thresholds;
+mod top;
+mod zipf;
