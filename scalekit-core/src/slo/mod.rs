@@ -121,6 +121,7 @@ mod shape;
 mod slot;
 mod snapshot;
 mod tally;
+mod tenants;
 mod text;
 mod top;
 
@@ -137,5 +138,7 @@ pub use set::{ObjectiveSet, ObjectiveSetBuilder};
 pub use shape::Shape;
 pub use slot::MAX_STATUSES;
 pub use snapshot::{ObjectiveRow, RouteRow};
+pub use snapshot::RouteRow;
+pub use tenants::{TenantCounts, TenantExport, TenantRow, TenantTally, TenantTop, Tenants};
 pub use text::CONTENT_TYPE;
 pub use top::{TopEntry, TopK, TopKey};

@@ -14,6 +14,7 @@ mod lag;
 mod parse;
 mod shapes;
 mod support;
+mod tenants;
 mod text;
 mod thresholds;
 mod top;
