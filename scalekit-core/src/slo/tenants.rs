@@ -6,15 +6,16 @@ mod tail;
 
 use std::array;
 use std::fmt;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use twox_hash::XxHash3_64;
 
 use self::state::State;
 use super::bounds::nanos;
-use super::top::{TopKey, hash_of};
+use super::top::TopKey;
 
 const STRIPES: usize = 8;
 /// Events that a stripe gathers before they are merged.
@@ -64,7 +65,8 @@ const MAX_CAPACITY: usize = 256;
 /// assert_eq!((export.other.total, export.other.good), (1_002, 1_001));
 /// ```
 pub struct Tenants {
-    hasher: RandomState,
+    /// So that nobody outside can choose names that share a hash.
+    seed: u64,
     stripes: [Stripe; STRIPES],
     state: Mutex<State>,
 }
@@ -145,7 +147,7 @@ impl Tenants {
     /// Follows fewer, at least 1 and at most 256 of each.
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            hasher: RandomState::new(),
+            seed: RandomState::new().hash_one(0),
             stripes: array::from_fn(|_| Stripe::default()),
             state: Mutex::new(State::new(capacity.clamp(1, MAX_CAPACITY))),
         }
@@ -153,15 +155,12 @@ impl Tenants {
 
     /// Counts a request that ended; without a tenant (or with an empty name) it counts for none of them.
     pub fn record(&self, now: u64, tenant: Option<&str>, good: bool, took: Duration) {
-        let tenant = tenant.filter(|name| !name.is_empty()).map(|name| {
-            // No tenant may call itself like one of our own label values.
-            let key = if name.starts_with('<') { TopKey::hashed(name) } else { TopKey::new(name) };
-            (hash_of(&self.hasher, &key), key)
-        });
-        let mut events = self.stripe();
-        events.push(Event { tenant, good, nanos: nanos(took) });
-        if events.len() >= BUFFER {
-            merge(&mut lock(&self.state), now, &mut events);
+        let name = tenant.unwrap_or_default();
+        // No tenant may call itself like one of our own label values.
+        if TopKey::keeps(name) && !name.starts_with('<') {
+            self.count(now, name.as_bytes(), good, nanos(took));
+        } else {
+            self.count(now, TopKey::hashed(name).as_bytes(), good, nanos(took));
         }
     }
 
@@ -183,22 +182,34 @@ impl Tenants {
     /// assert!(scalekit_core::slo::Tenants::new().bytes() < 512 * 1024);
     /// ```
     pub fn bytes(&self) -> usize {
-        let buffers: usize = self.stripes.iter().map(|stripe| lock(&stripe.0).capacity()).sum();
-        size_of::<Self>() + buffers * size_of::<Event>() + lock(&self.state).bytes()
+        let buffers: usize = self.stripes.iter().map(|stripe| lock(&stripe.0).bytes()).sum();
+        size_of::<Self>() + buffers + lock(&self.state).bytes()
+    }
+
+    /// Counts a name of at most 64 bytes; none is empty.
+    #[inline]
+    fn count(&self, now: u64, name: &[u8], good: bool, nanos: u64) {
+        let hash = (XxHash3_64::oneshot_with_seed(self.seed, name) >> 32) as u32;
+        let mut buffer = self.stripe();
+        buffer.names.extend_from_slice(name);
+        buffer.events.push(Event { nanos, hash, len: name.len() as u8, good });
+        if buffer.events.len() >= BUFFER {
+            merge(&mut lock(&self.state), now, &mut buffer);
+        }
     }
 
     /// The state with all buffers merged. Locks are always taken in the order stripe, state; here as there.
     fn settled(&self, now: u64) -> MutexGuard<'_, State> {
         for stripe in &self.stripes {
-            let mut events = lock(&stripe.0);
-            merge(&mut lock(&self.state), now, &mut events);
+            let mut buffer = lock(&stripe.0);
+            merge(&mut lock(&self.state), now, &mut buffer);
         }
         lock(&self.state)
     }
 
     /// The calling thread's own buffer, or the next one that nobody is at.
     #[inline]
-    fn stripe(&self) -> MutexGuard<'_, Vec<Event>> {
+    fn stripe(&self) -> MutexGuard<'_, Buffer> {
         let own = own_stripe();
         let mut free = (0..STRIPES).filter_map(|step| self.stripes[(own + step) % STRIPES].0.try_lock().ok());
         free.next().unwrap_or_else(|| lock(&self.stripes[own].0))
@@ -246,24 +257,45 @@ impl TenantTally {
     }
 }
 
+/// A request; its name is in the buffer's names.
 struct Event {
-    tenant: Option<(u32, TopKey)>,
-    good: bool,
     nanos: u64,
+    hash: u32,
+    len: u8,
+    good: bool,
+}
+
+struct Buffer {
+    events: Vec<Event>,
+    names: Vec<u8>,
 }
 
 #[repr(align(128))]
-struct Stripe(Mutex<Vec<Event>>);
+struct Stripe(Mutex<Buffer>);
 
-impl Default for Stripe {
-    fn default() -> Self {
-        Self(Mutex::new(Vec::with_capacity(BUFFER)))
+impl Buffer {
+    fn bytes(&self) -> usize {
+        self.events.capacity() * size_of::<Event>() + self.names.capacity()
     }
 }
 
-fn merge(state: &mut State, now: u64, events: &mut Vec<Event>) {
+impl Default for Stripe {
+    fn default() -> Self {
+        let (events, names) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER * TopKey::MAX));
+        Self(Mutex::new(Buffer { events, names }))
+    }
+}
+
+fn merge(state: &mut State, now: u64, buffer: &mut Buffer) {
     state.age(now);
-    events.drain(..).for_each(|event| state.count(now, &event));
+    let mut names = buffer.names.as_slice();
+    for event in &buffer.events {
+        let (name, rest) = names.split_at(usize::from(event.len));
+        state.count(now, event, name);
+        names = rest;
+    }
+    buffer.events.clear();
+    buffer.names.clear();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

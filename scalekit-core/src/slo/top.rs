@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use key::TopKey;
 
 pub(super) use self::index::Index;
-pub(super) use self::summary::{Slot, Summary};
+pub(super) use self::summary::{Entry, Summary};
 
 /// Finds the heaviest of any number of keys with a fixed number of slots (Metwally, Agrawal and El Abbadi's
 /// Space-Saving).
@@ -21,7 +21,7 @@ pub(super) use self::summary::{Slot, Summary};
 ///
 /// - `count - error <= true count <= count` for each key it returns.
 /// - A key heavier than `total / capacity` is always among its slots; an error is at most `total / capacity`.
-/// - Memory does not depend on the number of keys: a slot is the key, 24 bytes and 16 bytes of index. Keys from
+/// - Memory does not depend on the number of keys: a slot is the key and 52 bytes. Keys from
 ///   clients go in as [`TopKey`], which bounds their size, too (longer than 64 bytes: by their hash).
 ///
 /// # Non-guarantees
@@ -70,13 +70,17 @@ impl<K: Eq + Hash + Clone> TopK<K> {
     /// Counts a key `n` times.
     pub fn add(&mut self, key: &K, n: u64) {
         self.total = self.total.saturating_add(n);
-        self.summary.add(hash_of(&self.hasher, key), key, n, || ());
+        let hash = (self.hasher.hash_one(key) >> 32) as u32;
+        self.summary.add(hash, |other| other == key, n, || (key.clone(), ()));
     }
 
     /// The heaviest keys, the heaviest first; at most as many as there are slots.
     pub fn top(&self, k: usize) -> Vec<TopEntry<K>> {
-        let entry =
-            |slot: &Slot<K, ()>| TopEntry { key: slot.key.clone(), count: slot.count, error: slot.error };
+        let entry = |entry: Entry<'_, K, ()>| TopEntry {
+            key: entry.key.clone(),
+            count: entry.count,
+            error: entry.error,
+        };
         self.summary.top(k).into_iter().map(entry).collect()
     }
 
@@ -123,10 +127,4 @@ impl<K> fmt::Debug for TopK<K> {
         // Keys may be ids.
         f.debug_struct("TopK").field("total", &self.total).finish_non_exhaustive()
     }
-}
-
-/// A seeded hash, so that nobody outside can choose keys that share one.
-#[inline]
-pub(super) fn hash_of(hasher: &RandomState, key: &impl Hash) -> u32 {
-    (hasher.hash_one(key) >> 32) as u32
 }

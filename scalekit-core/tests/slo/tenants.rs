@@ -32,7 +32,7 @@ fn the_largest_and_the_failing_are_found_among_a_hundred_thousand() {
     let (mut volume, mut misses) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
     let mut times: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     // Ten tenants out of the tail, with some 600 requests of two million each down to 200, fail always.
-    let failing = |rank: usize| (300..800).contains(&rank) && rank % 50 == 0;
+    let failing = |rank: usize| (300..800).contains(&rank) && rank.is_multiple_of(50);
     for event in 0..2_000_000_u64 {
         let rank = zipf.rank(&mut random);
         let name = format!("tenant-{rank}");

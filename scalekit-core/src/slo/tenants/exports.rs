@@ -55,15 +55,15 @@ impl Exports {
 
     /// Counts an event where it belongs now: in exactly one place.
     #[inline]
-    pub(super) fn count(&mut self, tenant: Option<(u32, &TopKey)>, good: bool) {
-        let place = tenant.and_then(|(hash, key)| self.find(hash, key));
+    pub(super) fn count(&mut self, tenant: Option<(u32, &[u8])>, good: bool) {
+        let place = tenant.and_then(|(hash, name)| self.find(hash, name));
         place.map_or(&mut self.other, |place| &mut self.places[place].counts).count(good);
     }
 
     /// Lets tenants come and go; the most urgent candidate comes first.
     pub(super) fn refresh(&mut self, now: u64, candidates: &[Candidate]) {
         for candidate in candidates {
-            if let Some(place) = self.find(candidate.hash, &candidate.key) {
+            if let Some(place) = self.find(candidate.hash, candidate.key.as_bytes()) {
                 self.places[place].last_top = now;
             }
         }
@@ -71,7 +71,9 @@ impl Exports {
             self.joins.pop_front();
         }
         for candidate in candidates {
-            if self.find(candidate.hash, &candidate.key).is_none() && self.may_join(candidate.by_volume) {
+            if self.find(candidate.hash, candidate.key.as_bytes()).is_none()
+                && self.may_join(candidate.by_volume)
+            {
                 self.join(now, *candidate);
             }
         }
@@ -115,7 +117,7 @@ impl Exports {
     }
 
     #[inline]
-    fn find(&self, hash: u32, key: &TopKey) -> Option<usize> {
-        self.index.find(hash, |place| self.places[place].key == *key)
+    fn find(&self, hash: u32, name: &[u8]) -> Option<usize> {
+        self.index.find(hash, |place| self.places[place].key.as_bytes() == name)
     }
 }

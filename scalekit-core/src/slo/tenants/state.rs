@@ -1,6 +1,6 @@
 //! What is known of all tenants: two summaries and the exported counters, under one lock.
 
-use super::super::top::{Slot, Summary, TopKey};
+use super::super::top::{Entry, Summary, TopKey};
 use super::exports::{Candidate, EACH, Exports};
 use super::tail::Tail;
 use super::{Event, TenantExport, TenantRow, TenantTop};
@@ -34,18 +34,23 @@ impl State {
     }
 
     #[inline]
-    pub(super) fn count(&mut self, now: u64, event: &Event) {
-        let Event { tenant, good, nanos } = event;
-        self.exports.count(tenant.as_ref().map(|(hash, key)| (*hash, key)), *good);
-        let Some((hash, key)) = tenant else { return };
-        self.volume.add(*hash, key, 1, || Seen::new(now)).count(*good, *nanos);
-        let missing = if *good {
-            self.misses.get_mut(*hash, key)
+    pub(super) fn count(&mut self, now: u64, event: &Event, name: &[u8]) {
+        let Event { hash, good, nanos, .. } = *event;
+        self.exports.count((!name.is_empty()).then_some((hash, name)), good);
+        if name.is_empty() {
+            return;
+        }
+        let is_it = |key: &TopKey| key.as_bytes() == name;
+        let fresh = || (TopKey::of_bytes(name), Seen::new(now));
+        let bucket = Tail::bucket(nanos);
+        self.volume.add(hash, is_it, 1, fresh).count(good, bucket);
+        let missing = if good {
+            self.misses.get_mut(hash, is_it)
         } else {
-            Some(self.misses.add(*hash, key, 1, || Seen::new(now)))
+            Some(self.misses.add(hash, is_it, 1, fresh))
         };
         if let Some(seen) = missing {
-            seen.count(*good, *nanos);
+            seen.count(good, bucket);
         }
     }
 
@@ -72,9 +77,9 @@ impl State {
         let candidates = |summary: &Summary<TopKey, Seen>, by_volume| {
             let top = summary.top(EACH).into_iter();
             // A count that is mostly what others left in the slot proves nothing.
-            let proven = top.filter(|slot| slot.count - slot.error > slot.error);
+            let proven = top.filter(|entry| entry.count - entry.error > entry.error);
             let candidate =
-                |slot: &Slot<TopKey, Seen>| Candidate { key: slot.key, hash: slot.hash(), by_volume };
+                |entry: Entry<'_, TopKey, Seen>| Candidate { key: *entry.key, hash: entry.hash, by_volume };
             proven.map(candidate).collect::<Vec<_>>()
         };
         // Who fails first, then who is large.
@@ -95,19 +100,19 @@ impl Seen {
     }
 
     #[inline]
-    fn count(&mut self, good: bool, nanos: u64) {
+    fn count(&mut self, good: bool, bucket: usize) {
         self.total += 1;
         self.good += u64::from(good);
-        self.tail.record(nanos);
+        self.tail.count(bucket);
     }
 }
 
-fn row(slot: &Slot<TopKey, Seen>) -> TenantRow {
-    let Seen { since, good, total, tail } = &slot.payload;
+fn row(entry: Entry<'_, TopKey, Seen>) -> TenantRow {
+    let Seen { since, good, total, tail } = entry.payload;
     TenantRow {
-        tenant: slot.key,
-        count: slot.count,
-        error: slot.error,
+        tenant: *entry.key,
+        count: entry.count,
+        error: entry.error,
         good: *good,
         total: *total,
         p95: tail.p95(),

@@ -14,9 +14,20 @@ impl Tail {
         Self([0; BUCKETS])
     }
 
+    /// The bucket of a time.
     #[inline]
-    pub(super) fn record(&mut self, nanos: u64) {
-        let count = &mut self.0[index(nanos)];
+    pub(super) fn bucket(nanos: u64) -> usize {
+        let octave = nanos.checked_ilog2().unwrap_or(0);
+        if octave < FIRST_OCTAVE {
+            return 0;
+        }
+        let step = (nanos >> (octave - STEP_BITS)) as usize - STEPS;
+        ((octave - FIRST_OCTAVE) as usize * STEPS + step).min(BUCKETS - 1)
+    }
+
+    #[inline]
+    pub(super) fn count(&mut self, bucket: usize) {
+        let count = &mut self.0[bucket % BUCKETS];
         *count = count.saturating_add(1);
     }
 
@@ -41,16 +52,6 @@ impl Tail {
     }
 }
 
-#[inline]
-fn index(nanos: u64) -> usize {
-    let octave = nanos.checked_ilog2().unwrap_or(0);
-    if octave < FIRST_OCTAVE {
-        return 0;
-    }
-    let step = (nanos >> (octave - STEP_BITS)) as usize - STEPS;
-    ((octave - FIRST_OCTAVE) as usize * STEPS + step).min(BUCKETS - 1)
-}
-
 /// Where a bucket begins, in nanoseconds; the first begins at 0.
 fn lower(index: usize) -> f64 {
     if index == 0 {
@@ -67,17 +68,17 @@ mod tests {
     fn a_value_is_in_its_bucket() {
         for nanos in (0..200_000).map(|step| 1_048_576 + step * 340_000).chain([0, 1, 1 << 20, (1 << 36) - 1])
         {
-            let at = index(nanos);
+            let at = Tail::bucket(nanos);
             assert!(lower(at) <= nanos as f64 && (nanos as f64) < lower(at + 1), "{nanos} in {at}");
         }
-        assert_eq!(index(u64::MAX), BUCKETS - 1);
+        assert_eq!(Tail::bucket(u64::MAX), BUCKETS - 1);
     }
 
     #[test]
     fn nothing_has_no_percentile() {
         let mut tail = Tail::new();
         assert_eq!(tail.p95(), None);
-        tail.record(40_000_000);
+        tail.count(Tail::bucket(40_000_000));
         assert!((0.033..0.042).contains(&tail.p95().unwrap()));
         tail.halve();
         assert_eq!(tail.p95(), None);

@@ -59,15 +59,27 @@ impl TopKey {
         Self::kept(&hashed)
     }
 
+    /// Whether a text is its own key.
     #[inline]
-    fn kept(text: &str) -> Self {
+    pub(in super::super) fn keeps(text: &str) -> bool {
+        text.len() <= Self::MAX && !text.starts_with(HASHED)
+    }
+
+    /// The key of a text of which the bytes were kept; at most [`MAX`](Self::MAX) of them.
+    #[inline]
+    pub(in super::super) fn of_bytes(text: &[u8]) -> Self {
         let mut bytes = [0; Self::MAX];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        bytes[..text.len()].copy_from_slice(text);
         Self { len: text.len() as u8, bytes }
     }
 
     #[inline]
-    fn as_bytes(&self) -> &[u8] {
+    fn kept(text: &str) -> Self {
+        Self::of_bytes(text.as_bytes())
+    }
+
+    #[inline]
+    pub(in super::super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 }
