@@ -164,6 +164,37 @@ fn a_failing_tenant_gets_a_series_though_the_large_came_first() {
 }
 
 #[test]
+fn a_series_stays_ten_minutes_after_its_tenant_left_the_top() {
+    let tenants = Tenants::new();
+    let fail = |now: u64, set: &str, times: u64| {
+        (0..10 * times)
+            .for_each(|event| tenants.record(now, Some(&format!("{set}{}", event % 10)), false, MS));
+    };
+    let named = |now: u64, set: &str| {
+        let export = tenants.export(now);
+        export.tenants.iter().filter(|tenant| tenant.tenant.as_str().starts_with(set)).count()
+    };
+    // Ten who fail, and in the hours after that ten who are large.
+    let mut now = 0;
+    while now < 190 * MINUTE {
+        fail(now, "failing", 2);
+        for event in 0..100 {
+            tenants.record(now, Some(&format!("large{}", event % 10)), true, MS);
+        }
+        assert!(named(now, "") <= 20);
+        now += MINUTE;
+    }
+    assert_eq!((named(now, "failing"), named(now, "large")), (10, 10), "all places are taken");
+    fail(now, "worse", 10_000);
+    let left = now - MINUTE;
+    for minute in 0..=9 {
+        assert_eq!(named(now + minute * MINUTE, "worse"), 0, "{minute} minutes after");
+    }
+    assert_eq!(named(left + 12 * MINUTE, "worse"), 10);
+    assert_eq!(named(left + 12 * MINUTE, "failing") + named(left + 12 * MINUTE, "large"), 10);
+}
+
+#[test]
 fn a_slot_that_changes_owner_forgets_the_times_of_the_old_one() {
     let tenants = Tenants::with_capacity(1);
     (0..1_000).for_each(|event| tenants.record(event, Some("slow"), false, Duration::from_secs(30)));
