@@ -6,6 +6,7 @@
 //! | [`Principal`] | | who a request acts for |
 //! | [`AfterCommit`] | | what must follow a commit in another store |
 //! | [`Worker`] | | background work that stops when told |
+//! | [`Signals`] | | what the crates report: times, outcomes, lags |
 //! | [`Gate`] | | fail fast while a store is down |
 //! | [`skh1`] | | where a key belongs: bytes, hash, slot |
 //! | [`KeyRing`] | | the keys that several processes share |
@@ -21,6 +22,7 @@ mod hash_tag;
 mod position;
 mod principal;
 mod ring;
+mod signals;
 mod worker;
 
 #[cfg(feature = "postgres")]
@@ -41,4 +43,5 @@ pub use hash_tag::{hash_tag, slot};
 pub use position::Position;
 pub use principal::Principal;
 pub use ring::KeyRing;
+pub use signals::{Hop, Observer, Signals, Timing};
 pub use worker::{Worker, Workers};

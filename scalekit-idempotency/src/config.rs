@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use scalekit_core::{
-    Error, ErrorKind, Principal, Result,
+    Error, ErrorKind, Principal, Result, Signals,
     db::{Db, Pooler, Postgres, TxSource},
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Config<D: Db> {
     pub(crate) request_limit: usize,
     pub(crate) response_limit: usize,
     pub(crate) pooler: Pooler,
+    pub(crate) signals: Signals,
     pub(crate) observer: Option<Arc<dyn Fn(Step) + Send + Sync>>,
 }
 
@@ -65,6 +66,7 @@ impl<D: Db> Idempotency<D> {
             request_limit: 1 << 20,
             response_limit: 256 << 10,
             pooler: Pooler::Direct,
+            signals: Signals::default(),
             observer: None,
         };
         Builder { config, scope: PhantomData }
@@ -131,6 +133,12 @@ impl<D: Db, S> Builder<D, S> {
     /// What stands between the source's connections and the database.
     pub fn with_pooler(mut self, pooler: Pooler) -> Self {
         self.config.pooler = pooler;
+        self
+    }
+
+    /// Reports how long each keyed request takes from its key to its answer, and which of the outcomes it had.
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.config.signals = signals;
         self
     }
 

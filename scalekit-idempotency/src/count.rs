@@ -31,56 +31,51 @@ pub struct Counters {
     pub unknown: u64,
 }
 
-#[derive(Default)]
-pub(crate) struct Counts {
-    executed: AtomicU64,
-    replayed: AtomicU64,
-    mismatched: AtomicU64,
-    in_flight: AtomicU64,
-    rolled_back: AtomicU64,
-    failed: AtomicU64,
-    unknown: AtomicU64,
+/// How a keyed request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Executed,
+    Replayed,
+    Mismatched,
+    InFlight,
+    RolledBack,
+    Failed,
+    Unknown,
 }
 
-impl Counts {
-    pub(crate) fn executed(&self) {
-        bump(&self.executed);
+impl Ended {
+    const COUNT: usize = 7;
+
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        if kind == ErrorKind::OutcomeUnknown { Self::Unknown } else { Self::Failed }
     }
 
-    pub(crate) fn replayed(&self) {
-        bump(&self.replayed);
-    }
-
-    pub(crate) fn mismatched(&self) {
-        bump(&self.mismatched);
-    }
-
-    pub(crate) fn in_flight(&self) {
-        bump(&self.in_flight);
-    }
-
-    pub(crate) fn rolled_back(&self) {
-        bump(&self.rolled_back);
-    }
-
-    pub(crate) fn failed(&self, kind: ErrorKind) {
-        bump(if kind == ErrorKind::OutcomeUnknown { &self.unknown } else { &self.failed });
-    }
-
-    pub(crate) fn read(&self) -> Counters {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counters {
-            executed: read(&self.executed),
-            replayed: read(&self.replayed),
-            mismatched: read(&self.mismatched),
-            in_flight: read(&self.in_flight),
-            rolled_back: read(&self.rolled_back),
-            failed: read(&self.failed),
-            unknown: read(&self.unknown),
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Executed => "executed",
+            Self::Replayed => "replayed",
+            Self::Mismatched => "mismatched",
+            Self::InFlight => "in_flight",
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
         }
     }
 }
 
-fn bump(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+#[derive(Default)]
+pub(crate) struct Counts([AtomicU64; Ended::COUNT]);
+
+impl Counts {
+    pub(crate) fn count(&self, ended: Ended) {
+        if let Some(counter) = self.0.get(ended as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> Counters {
+        let [executed, replayed, mismatched, in_flight, rolled_back, failed, unknown] =
+            self.0.each_ref().map(|counter| counter.load(Ordering::Relaxed));
+        Counters { executed, replayed, mismatched, in_flight, rolled_back, failed, unknown }
+    }
 }

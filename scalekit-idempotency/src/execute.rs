@@ -6,7 +6,7 @@ use axum_core::{body::Body, response::IntoResponse};
 use futures_util::FutureExt;
 use http::response::Parts;
 use scalekit_core::{
-    Error, ErrorKind, OperationId, Participants, Position, Result,
+    Error, ErrorKind, OperationId, Participants, Position, Result, Timing,
     db::{Claim, Db, TxSlot, finish},
     http::{Request, Response},
 };
@@ -17,6 +17,7 @@ use crate::{
     after,
     answer::internal,
     body::{Kept, keep_body},
+    count::Ended,
     manager::Shared,
     state::{Effect, Record, commits},
     step::Step,
@@ -29,6 +30,7 @@ pub(crate) struct Execution<D: Db> {
     pub(crate) shared: Arc<Shared<D>>,
     pub(crate) taken: Taken<D>,
     pub(crate) participants: Participants,
+    pub(crate) timing: Timing,
 }
 
 /// How the handler ended.
@@ -46,7 +48,8 @@ impl<D: Db> Execution<D> {
         S::Future: Send,
         S::Error: Send,
     {
-        let Self { shared, taken: Taken { lead, tx, claim, operation }, participants } = self;
+        let Self { shared, taken: Taken { lead, tx, claim, operation }, participants, timing } = self;
+        let timing = timing.or(Ended::Failed.as_str());
         let until = Instant::now() + shared.config.deadline;
         let slot = TxSlot::lend(tx);
         request.extensions_mut().insert(slot.clone());
@@ -68,7 +71,7 @@ impl<D: Db> Execution<D> {
         };
         let effect = response.extensions().get::<Effect>().copied();
         if !commits(response.status(), effect) {
-            shared.counts.rolled_back();
+            shared.ended(timing, Ended::RolledBack);
             if let Some(tx) = slot.reclaim() {
                 // A lost connection rolls back as well.
                 tx.rollback().await.ok();
@@ -80,12 +83,12 @@ impl<D: Db> Execution<D> {
         let (record, answer) = match settling.commit(slot, response).await {
             Ok(settled) => settled,
             Err(error) => {
-                shared.counts.failed(error.kind());
+                shared.ended(timing, Ended::of(error.kind()));
                 return Ok(error.into_response());
             }
         };
         refused.stand_down();
-        shared.counts.executed();
+        shared.ended(timing, Ended::Executed);
         shared.step(Step::AfterCommit);
         after::apply(&participants, operation, &record.after_commit, &shared.background).await;
         lead.land(Arc::new(record));

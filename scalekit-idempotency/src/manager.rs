@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use axum_core::{body::Body, response::IntoResponse};
 use http::{StatusCode, request::Parts};
 use scalekit_core::{
-    Participants,
+    Hop, Participants, Timing,
     db::{ClaimId, Db},
     http::{Around, AroundLayer, Place, Problem, Request, Response},
 };
@@ -17,7 +17,7 @@ use crate::{
     answer::internal,
     body::read_body,
     config::{Config, DefaultDb},
-    count::{Counters, Counts},
+    count::{Counters, Counts, Ended},
     execute::Execution,
     fingerprint::Fingerprint,
     flight::Flights,
@@ -110,18 +110,29 @@ impl<D: Db> Around for Idempotency<D> {
     {
         let shared = self.0;
         let (mut parts, body) = request.into_parts();
+        let timing = shared.config.signals.start(Hop::Service, "idempotency");
         let (keyed, body) = match shared.read(&mut parts, body).await {
             Ok(read) => read,
-            Err(refusal) => return Ok(refusal.into_response()),
+            Err(refusal) => {
+                timing.end("refused");
+                return Ok(refusal.into_response());
+            }
         };
         let taken = match shared.wait_for_turn(&keyed).await {
             Ok(Turn::Execute(taken)) => *taken,
-            Ok(Turn::Answer(response)) => return Ok(response),
-            Err(error) => return Ok(error.into_response()),
+            Ok(Turn::Answer(ended, response)) => {
+                shared.ended(timing, ended);
+                return Ok(response);
+            }
+            Err(error) => {
+                timing.end(Ended::Failed.as_str());
+                return Ok(error.into_response());
+            }
         };
         shared.step(Step::AfterClaim);
         parts.extensions.insert(taken.operation);
-        let execution = Execution { shared: Arc::clone(&shared), taken, participants: keyed.participants };
+        let execution =
+            Execution { shared: Arc::clone(&shared), taken, participants: keyed.participants, timing };
         let request = Request::from_parts(parts, Body::from(body));
         // In a task of its own: from here on a client that hangs up cancels nothing.
         match shared.tasks.spawn(execution.run(request, inner)).await {
@@ -145,6 +156,12 @@ impl<D: Db> Shared<D> {
         let participants = parts.extensions.get::<Participants>().cloned().unwrap_or_default();
         let fingerprint = Fingerprint::of(parts, &body);
         Ok((Keyed { id, who, fingerprint, participants }, body))
+    }
+
+    /// Counts how a request has ended, and reports it.
+    pub(crate) fn ended(&self, timing: Timing, ended: Ended) {
+        self.counts.count(ended);
+        timing.end(ended.as_str());
     }
 
     pub(crate) fn step(&self, step: Step) {

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     after,
+    answer::{in_flight, mismatch, replay},
+    count::Ended,
     fingerprint::Fingerprint,
     flight::{Joined, Landed, Lead},
     manager::Shared,
@@ -29,7 +31,7 @@ pub(crate) struct Keyed {
 /// What came of asking the database.
 pub(crate) enum Turn<D: Db> {
     Execute(Box<Taken<D>>),
-    Answer(Response),
+    Answer(Ended, Response),
 }
 
 /// A claimed key with the transaction that holds it.
@@ -49,13 +51,15 @@ impl<D: Db> Shared<D> {
         loop {
             let lead = match self.flights.join(keyed.id, &keyed.fingerprint, &sealed) {
                 Joined::Lead(lead) => lead,
-                Joined::Mismatch => return Ok(Turn::Answer(self.mismatch())),
+                Joined::Mismatch => return Ok(Turn::Answer(Ended::Mismatched, mismatch())),
                 Joined::Follow(follow) => {
                     waited = true;
                     match timeout_at(until, follow.landed()).await {
-                        Ok(Landed::Finished(record)) => return Ok(Turn::Answer(self.replay(&record))),
+                        Ok(Landed::Finished(record)) => {
+                            return Ok(Turn::Answer(Ended::Replayed, replay(&record)));
+                        }
                         Ok(Landed::Free) => continue,
-                        Err(_) => return Ok(Turn::Answer(self.in_flight())),
+                        Err(_) => return Ok(Turn::Answer(Ended::InFlight, in_flight())),
                     }
                 }
             };
@@ -113,14 +117,14 @@ impl<D: Db> Shared<D> {
                     )
                     .await;
                     lead.land(Arc::clone(&record));
-                    return Ok(Turn::Answer(self.replay(&record)));
+                    return Ok(Turn::Answer(Ended::Replayed, replay(&record)));
                 }
-                Next::Mismatch => return Ok(Turn::Answer(self.mismatch())),
+                Next::Mismatch => return Ok(Turn::Answer(Ended::Mismatched, mismatch())),
                 Next::Wait => {
                     tx.rollback().await?;
                     waited = true;
                     if Instant::now() + pause >= until {
-                        return Ok(Turn::Answer(self.in_flight()));
+                        return Ok(Turn::Answer(Ended::InFlight, in_flight()));
                     }
                     sleep(jittered(pause)).await;
                     pause = (pause * 2).min(Duration::from_millis(100));

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Principal, Result};
+use scalekit_core::{Clock, Error, ErrorKind, Hop, KeyRing, Principal, Result, Signals};
 use tokio::time::Instant;
 
 use crate::{
@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) request_budget: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
+    pub(crate) signals: Signals,
     pub(crate) leftovers: Leftovers,
 }
 
@@ -127,7 +128,9 @@ impl Inner {
         };
         let meter = self.meter()?;
         count(&self.shared.counters.loads);
-        let loaded = self.shared.store.load(&key, &self.shared.rules, meter.left).await;
+        let Shared { store, rules, signals, .. } = &*self.shared;
+        let load = store.load(&key, rules, meter.left);
+        let loaded = signals.time(Hop::Cache, "session_load", load).await;
         let loaded = self.watch(loaded).map_err(without_effect)?;
         let known = match loaded {
             Loaded::Live(record) => Known::Found(Arc::new(record)),

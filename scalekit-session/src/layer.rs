@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use axum_core::response::IntoResponse;
 use http::{HeaderValue, header};
 use scalekit_core::{
-    Error, ErrorKind, Participants, Result,
+    Error, ErrorKind, Hop, Participants, Result,
     http::{Around, Place, Problem, Request, Response},
 };
 use tower_service::Service;
@@ -57,7 +57,10 @@ async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
         // In a task of its own: a client that hangs up now must not tear a sign-in in two.
         let task = tokio::spawn({
             let session = session.clone();
-            async move { session.commit().await }
+            async move {
+                let signals = &session.shared.signals;
+                signals.time(Hop::Cache, "session_commit", session.commit()).await
+            }
         });
         let outcome = task.await.unwrap_or_else(|error| {
             // The runtime that ends drops its tasks in any order.

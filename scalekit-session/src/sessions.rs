@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, SystemClock, http::AroundLayer};
+use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClock, http::AroundLayer};
 
 use crate::{
     Cookie, Metrics, SessionLayer, SessionPrincipal, Store, inner::Shared, leftover::Leftovers,
@@ -49,6 +49,7 @@ impl Sessions {
             },
             request_budget: Duration::from_millis(200),
             clock: Arc::new(SystemClock),
+            signals: Signals::default(),
         }
     }
 
@@ -92,6 +93,7 @@ pub struct SessionsBuilder {
     rules: Rules,
     request_budget: Duration,
     clock: Arc<dyn Clock>,
+    signals: Signals,
 }
 
 impl SessionsBuilder {
@@ -117,6 +119,12 @@ impl SessionsBuilder {
     /// How long a session lives at most; 12 hours by default. A sign-in starts anew.
     pub fn absolute(mut self, absolute: Duration) -> Self {
         self.rules.absolute = absolute;
+        self
+    }
+
+    /// Reports how long each load and each commit takes, and how it ends.
+    pub fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
         self
     }
 
@@ -183,6 +191,7 @@ impl SessionsBuilder {
             request_budget: self.request_budget,
             clock: self.clock,
             counters: Counters::default(),
+            signals: self.signals,
             leftovers: Leftovers::default(),
         })))
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use scalekit_core::{Error, ErrorKind, Result, db::Postgres};
+use scalekit_core::{Error, ErrorKind, Result, Signals, db::Postgres};
 use sqlx::Pool;
 
 use crate::{
@@ -17,6 +17,7 @@ pub struct TopologyBuilder<D: Engine = Postgres> {
     given: Vec<(String, Given<D>)>,
     size: PoolSize,
     budget: Option<Budget>,
+    signals: Signals,
     pub(crate) settings: D::Settings,
 }
 
@@ -29,7 +30,8 @@ impl<D: Engine> TopologyBuilder<D> {
     /// A topology of this map: pools of ten connections, half a second to get one.
     pub fn new(map: ShardMap) -> Self {
         let size = PoolSize { max: 10, acquire: Duration::from_millis(500) };
-        Self { map, given: Vec::new(), size, budget: None, settings: D::Settings::default() }
+        let settings = D::Settings::default();
+        Self { map, given: Vec::new(), size, budget: None, signals: Signals::default(), settings }
     }
 
     /// Reaches a shard by this URL, through a pool of the topology's own.
@@ -61,6 +63,12 @@ impl<D: Engine> TopologyBuilder<D> {
     /// What the servers can bear; the pools must fit.
     pub fn with_budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// Reports the wait for each connection and the age of each transaction, of all shards together.
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
         self
     }
 
@@ -102,7 +110,7 @@ impl<D: Engine> TopologyBuilder<D> {
         if let Some(Shard { pool, source, .. }) = earlier.iter().find(|shard| shard.place == place) {
             return Ok(Shard { name, place, pool: pool.clone(), source: source.clone() });
         }
-        let source = D::source(pool.clone(), &self.settings, self.size);
+        let source = D::source(pool.clone(), &self.settings, self.size, self.signals.clone());
         Ok(Shard { name, place, pool, source })
     }
 }

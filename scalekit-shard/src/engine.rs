@@ -3,7 +3,7 @@
 use std::{fmt::Debug, future::Future, time::Duration};
 
 use scalekit_core::{
-    Result,
+    Result, Signals,
     db::{Db, Tx},
 };
 use sqlx::Pool;
@@ -26,7 +26,7 @@ pub trait Engine: Db {
     fn pool(url: &str, size: PoolSize) -> Result<Pool<Self>>;
 
     #[doc(hidden)]
-    fn source(pool: Pool<Self>, settings: &Self::Settings, size: PoolSize) -> Self::Source;
+    fn source(pool: Pool<Self>, settings: &Self::Settings, size: PoolSize, signals: Signals) -> Self::Source;
 
     #[doc(hidden)]
     fn begin(source: &Self::Source) -> impl Future<Output = Result<Tx<Self>>> + Send;

@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use scalekit_core::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, Result, Signals,
     db::{PoolSource, Pooler, Postgres, Tx},
 };
 use sqlx::{
@@ -39,8 +39,9 @@ impl Engine for Postgres {
         Ok(pool.connect_lazy_with(options))
     }
 
-    fn source(pool: PgPool, pooler: &Pooler, size: PoolSize) -> PoolSource {
-        PoolSource::new(pool).with_pooler(*pooler).with_acquire_timeout(size.acquire)
+    fn source(pool: PgPool, pooler: &Pooler, size: PoolSize, signals: Signals) -> PoolSource {
+        let source = PoolSource::new(pool).with_pooler(*pooler).with_acquire_timeout(size.acquire);
+        source.with_signals(signals)
     }
 
     async fn begin(source: &PoolSource) -> Result<Tx> {

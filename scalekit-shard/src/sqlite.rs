@@ -9,7 +9,7 @@ use std::{
 };
 
 use scalekit_core::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, Result, Signals,
     db::{FileLock, Sqlite, SqliteSource, Tx},
 };
 use sqlx::{
@@ -73,9 +73,9 @@ impl Engine for Sqlite {
         Ok(pool.connect_lazy_with(options))
     }
 
-    fn source(pool: SqlitePool, files: &FileLocks, _: PoolSize) -> SqliteSource {
+    fn source(pool: SqlitePool, files: &FileLocks, _: PoolSize, signals: Signals) -> SqliteSource {
         let lock = files.of(pool.connect_options().get_filename());
-        SqliteSource::new(pool, lock)
+        SqliteSource::new(pool, lock).with_signals(signals)
     }
 
     async fn begin(source: &SqliteSource) -> Result<Tx<Sqlite>> {

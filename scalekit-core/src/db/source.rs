@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{Db, Pooler, Postgres, Tx, error::is_broken};
-use crate::{Error, ErrorKind, Gate, Principal, Result};
+use crate::{Error, ErrorKind, Gate, Hop, Principal, Result, Signals};
 
 /// How long a request waits for a connection and its BEGIN.
 const ACQUIRE_WITHIN: Duration = Duration::from_millis(500);
@@ -54,6 +54,7 @@ pub struct PoolSource {
     probing: Arc<Semaphore>,
     pooler: Pooler,
     within: Duration,
+    signals: Signals,
 }
 
 impl PoolSource {
@@ -61,7 +62,8 @@ impl PoolSource {
     pub fn new(pool: PgPool) -> Self {
         let gate = Arc::new(Gate::new("the database is down"));
         let probing = Arc::new(Semaphore::new(1));
-        Self { pool, gate, probing, pooler: Pooler::Direct, within: ACQUIRE_WITHIN }
+        let signals = Signals::default();
+        Self { pool, gate, probing, pooler: Pooler::Direct, within: ACQUIRE_WITHIN, signals }
     }
 
     /// What stands between the pool and Postgres.
@@ -75,6 +77,13 @@ impl PoolSource {
     #[must_use]
     pub fn with_acquire_timeout(mut self, within: Duration) -> Self {
         self.within = within;
+        self
+    }
+
+    /// Reports the wait for each connection and the age of each transaction.
+    #[must_use]
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
         self
     }
 
@@ -104,9 +113,9 @@ impl PoolSource {
             if Instant::now() >= deadline {
                 return Err(late("the pool's connections are broken"));
             }
-            let conn = self.acquire(deadline).await?;
+            let conn = self.signals.time(Hop::Db, "acquire", self.acquire(deadline)).await?;
             // A bound of its own: whoever queued long for its connection must not take it for a silent server.
-            match timeout(self.within, Tx::begin(conn, None, self.pooler)).await {
+            match timeout(self.within, Tx::begin(conn, None, self.pooler, &self.signals)).await {
                 Ok(Ok(tx)) => {
                     self.gate.succeeded();
                     return Ok(tx);

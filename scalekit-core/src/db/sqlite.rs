@@ -17,7 +17,7 @@ use super::{
     sql::sqlite::{CLAIM, CLAIM_LOOKUP, FINISH, SWEEP_CLAIMS},
     tx::{queue_rollback, release},
 };
-use crate::{Error, ErrorKind, Position, Principal, Result};
+use crate::{Error, ErrorKind, Hop, Position, Principal, Result, Signals};
 
 /// How long a writer queues for the file.
 const QUEUE: Duration = Duration::from_secs(5);
@@ -55,12 +55,20 @@ impl Default for FileLock {
 pub struct SqliteSource {
     pool: SqlitePool,
     lock: FileLock,
+    signals: Signals,
 }
 
 impl SqliteSource {
     /// Transactions from this pool; `lock` is the one of its file.
     pub fn new(pool: SqlitePool, lock: FileLock) -> Self {
-        Self { pool, lock }
+        Self { pool, lock, signals: Signals::default() }
+    }
+
+    /// Reports the wait for each turn and the age of each transaction.
+    #[must_use]
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
     }
 
     /// Begins a transaction when the writers before it have ended.
@@ -68,12 +76,16 @@ impl SqliteSource {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if its turn does not come within five seconds.
     pub async fn open(&self) -> Result<Tx<Sqlite>> {
+        let (turn, conn) = self.signals.time(Hop::Db, "acquire", self.acquire()).await?;
+        Tx::begin(conn, Some(turn), Pooler::Direct, &self.signals).await.map_err(Error::from)
+    }
+
+    async fn acquire(&self) -> Result<(OwnedSemaphorePermit, PoolConnection<Sqlite>)> {
         let late =
             |_| Error::new(ErrorKind::Unavailable, "the writers' queue of the database file is too long");
         let turn = timeout(QUEUE, Arc::clone(&self.lock.0).acquire_owned()).await.map_err(late)?;
         let turn = turn.map_err(|_| Error::new(ErrorKind::Unavailable, "the writers' queue is closed"))?;
-        let conn = self.pool.acquire().await?;
-        Tx::begin(conn, Some(turn), Pooler::Direct).await.map_err(Error::from)
+        Ok((turn, self.pool.acquire().await?))
     }
 }
 

@@ -12,7 +12,7 @@ use sqlx_core::{sql_str::SqlStr, transaction::TransactionManager};
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{Db, DbConnection, Pooler, Postgres, error::is_broken};
-use crate::{Error, ErrorKind, Position, Result};
+use crate::{Error, ErrorKind, Hop, Position, Result, Signals, Timing};
 
 /// How long a COMMIT may take before its outcome counts as unknown.
 const COMMIT_WITHIN: Duration = Duration::from_secs(5);
@@ -60,6 +60,7 @@ pub(crate) struct Open<D: Db> {
     lock: Option<OwnedSemaphorePermit>,
     /// An answer has shown that what the driver knows of the connection is so. Without one it is closed, not reused.
     sound: bool,
+    age: Option<Timing>,
 }
 
 impl<D: Db> Tx<D> {
@@ -71,12 +72,14 @@ impl<D: Db> Tx<D> {
         conn: PoolConnection<D>,
         lock: Option<OwnedSemaphorePermit>,
         pooler: Pooler,
+        signals: &Signals,
     ) -> Result<Self, sqlx::Error> {
-        let mut open = Open { conn: Some(conn), lock, sound: false };
+        let mut open = Open { conn: Some(conn), lock, sound: false, age: None };
         if let Some(conn) = &mut open.conn {
             D::TransactionManager::begin(conn, D::BEGIN.map(SqlStr::from_static)).await?;
         }
         open.sound = true;
+        open.age = Some(signals.start(Hop::Db, "transaction").or("rolled_back"));
         Ok(Self { open: Some(open), home: None, pooler })
     }
 
@@ -109,6 +112,13 @@ impl<D: Db> Tx<D> {
             }
         };
         open.sound = !matches!(&outcome, Err(error) if error.kind() == ErrorKind::OutcomeUnknown);
+        if let Some(age) = open.age.take() {
+            age.end(match &outcome {
+                Ok(_) => "committed",
+                Err(_) if open.sound => "rolled_back",
+                Err(_) => "unknown",
+            });
+        }
         outcome
     }
 

@@ -2,11 +2,11 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use scalekit_core::{Error, ErrorKind, Result};
+use scalekit_core::{Error, ErrorKind, Hop, Result, Signals};
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Backoff, Delivered, Handler, Lease, Outcome};
+use super::{Backoff, Consumer, Delivered, Handler, Lease, Outcome};
 
 /// The bounds of the pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -28,17 +28,19 @@ pub(crate) struct Dispatch {
     handler: Arc<dyn Handler>,
     permits: Semaphore,
     limit: Duration,
+    signals: Signals,
     cancel: CancellationToken,
 }
 
 impl Dispatch {
-    pub(crate) fn new(
-        handler: Arc<dyn Handler>,
-        concurrency: usize,
-        limit: Duration,
-        cancel: CancellationToken,
-    ) -> Self {
-        Self { handler, permits: Semaphore::new(concurrency), limit, cancel }
+    pub(crate) fn new(of: &Consumer, cancel: CancellationToken) -> Self {
+        Self {
+            handler: Arc::clone(&of.handler),
+            permits: Semaphore::new(of.concurrency),
+            limit: of.limit,
+            signals: of.signals.clone(),
+            cancel,
+        }
     }
 
     /// Handles the event until there is a verdict; no attempt begins after the end of the lease.
@@ -63,9 +65,15 @@ impl Dispatch {
             if lease.has_run_out() {
                 return Verdict::Stopped;
             }
+            let timing = self.signals.start(Hop::Queue, "outbox_handle");
             let outcome = self.handle(Arc::clone(&event)).await;
             drop(permit);
             let Some(outcome) = outcome else { return Verdict::Stopped };
+            timing.end(match &outcome {
+                Ok(Outcome::Done) => "done",
+                Ok(Outcome::Park { .. }) => "parked",
+                Err(_) => "error",
+            });
             let error = match outcome {
                 Ok(Outcome::Done) => return Verdict::Done,
                 Ok(Outcome::Park { reason, retry }) => return Verdict::Parked { reason, retry },

@@ -10,7 +10,7 @@ mod memory;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use scalekit_core::{Result, Worker};
+use scalekit_core::{Result, Signals, Worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::MemorySink;
@@ -99,6 +99,7 @@ pub struct Consumer {
     handler: Arc<dyn Handler>,
     concurrency: usize,
     limit: Duration,
+    signals: Signals,
 }
 
 /// Where a consumer's events come from.
@@ -129,8 +130,16 @@ impl Consumer {
         self
     }
 
+    /// Reports how long each call of the handler takes, and how it ends.
+    #[must_use]
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+
     pub(crate) fn of(feed: Box<dyn Feed>, handler: Arc<dyn Handler>) -> Self {
-        Self { feed, handler, concurrency: CONCURRENCY, limit: HANDLER_LIMIT }
+        let signals = Signals::default();
+        Self { feed, handler, concurrency: CONCURRENCY, limit: HANDLER_LIMIT, signals }
     }
 }
 
@@ -141,7 +150,7 @@ impl Worker for Consumer {
     }
 
     async fn run(&self, cancel: CancellationToken) {
-        let dispatch = Dispatch::new(Arc::clone(&self.handler), self.concurrency, self.limit, cancel.clone());
+        let dispatch = Dispatch::new(self, cancel.clone());
         self.feed.run(Arc::new(dispatch), cancel).await;
     }
 }

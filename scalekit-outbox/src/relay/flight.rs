@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use scalekit_core::{Hop, Signals};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ const RETRY: Duration = Duration::from_secs(4);
 pub(super) struct Air {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) cancel: CancellationToken,
+    signals: Signals,
     lease: Mutex<Instant>,
     down: AtomicBool,
 }
@@ -49,8 +51,9 @@ pub(super) enum Landed {
 }
 
 impl Air {
-    pub(super) fn new(sink: Arc<dyn Sink>, cancel: CancellationToken) -> Self {
-        Self { sink, cancel, lease: Mutex::new(Instant::now()), down: AtomicBool::new(false) }
+    pub(super) fn new(sink: Arc<dyn Sink>, signals: Signals) -> Self {
+        let (cancel, lease) = (CancellationToken::new(), Mutex::new(Instant::now()));
+        Self { sink, cancel, signals, lease, down: AtomicBool::new(false) }
     }
 
     /// Until then nobody else can have taken the lanes.
@@ -82,7 +85,13 @@ impl Air {
             if !self.is_held() {
                 return Landed::GivenUp;
             }
-            let error = match self.sink.publish(lane, &records).await {
+            let timing = self.signals.start(Hop::Queue, "outbox_publish");
+            let published = self.sink.publish(lane, &records).await;
+            timing.end(match &published {
+                Ok(()) | Err(SinkError::Poison(_)) => "ok",
+                Err(SinkError::Fenced(_) | SinkError::Unavailable(_)) => "error",
+            });
+            let error = match published {
                 Ok(()) => {
                     self.up();
                     return Landed::Taken(Vec::new());

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use scalekit_core::{
-    Error, ErrorKind, Result, Worker,
+    Error, ErrorKind, Result, Signals, Worker,
     db::{Postgres, TxSource},
 };
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,7 @@ pub struct Relay<D: OutboxDb = Postgres> {
     lease: Duration,
     retention: Duration,
     meter: Meter,
+    signals: Signals,
 }
 
 impl<D: OutboxDb> Relay<D> {
@@ -92,6 +93,7 @@ impl<D: OutboxDb> Relay<D> {
             lease: Duration::from_secs(10),
             retention: DAY,
             meter: Meter::default(),
+            signals: Signals::default(),
         })
     }
 
@@ -115,6 +117,14 @@ impl<D: OutboxDb> Relay<D> {
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = retention.min(LONGEST_RETENTION);
+        self
+    }
+
+    /// Reports how long each batch is on its way to the sink, and every five seconds what waits in the database, which
+    /// costs a transaction of three round trips.
+    #[must_use]
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
         self
     }
 
