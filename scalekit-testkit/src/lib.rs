@@ -44,7 +44,7 @@ pub use mode::{evidence, full};
 pub use nats::Nats;
 pub use os::{Port, free_port};
 #[cfg(feature = "otlp")]
-pub use otlp::{OtlpData, OtlpPoint, OtlpReceiver, OtlpTemporality};
+pub use otlp::{OtlpClient, OtlpData, OtlpPoint, OtlpReceiver, OtlpTemporality};
 pub use postgres::{
     Database, PgBouncer, PgBouncerBuilder, Postgres, PostgresBuilder, PostgresServer, Template,
 };

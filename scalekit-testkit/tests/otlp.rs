@@ -11,7 +11,6 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, metrics::MeterProvider};
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{MetricExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
@@ -27,7 +26,7 @@ use opentelemetry_sdk::{
     metrics::{PeriodicReader, SdkMeterProvider, Temporality},
 };
 use prost::Message;
-use scalekit_testkit::{OtlpData, OtlpPoint, OtlpReceiver, OtlpTemporality};
+use scalekit_testkit::{OtlpClient, OtlpData, OtlpPoint, OtlpReceiver, OtlpTemporality};
 
 const PROTOBUF: &str = "Content-Type: application/x-protobuf\r\n";
 
@@ -194,28 +193,13 @@ async fn a_dropped_receiver_is_gone() {
     assert!(TcpStream::connect(addr).is_err());
 }
 
-/// The exporter runs on a thread without a runtime, so its client blocks.
-#[derive(Debug)]
-struct Client(SocketAddr);
-
-#[async_trait::async_trait]
-impl HttpClient for Client {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let start = format!("{} {}", request.method(), request.uri().path());
-        let content_type = request.headers()["content-type"].to_str()?;
-        let headers = format!("Content-Type: {content_type}\r\n");
-        let (status, body) = send(self.0, &start, &headers, request.body())?;
-        Ok(Response::builder().status(status).body(body.into())?)
-    }
-}
-
 /// Records, exports, records again and exports again; the points of each name in the order of export.
 async fn exported_twice(temporality: Temporality) -> (Vec<OtlpPoint>, Vec<OtlpPoint>) {
     let receiver = OtlpReceiver::start().await;
     let exporter = MetricExporter::builder()
         .with_temporality(temporality)
         .with_http()
-        .with_http_client(Client(receiver.addr()))
+        .with_http_client(OtlpClient)
         .with_endpoint(receiver.url())
         .build()
         .unwrap();

@@ -28,6 +28,10 @@ mod readme {}
 #[doc = include_str!("../../docs/guide/adopt.md")]
 mod adopt {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/objectives.md")]
+mod objectives {}
+
 #[cfg(feature = "idempotency")]
 pub use scalekit_idempotency as idempotency;
 #[cfg(feature = "outbox")]

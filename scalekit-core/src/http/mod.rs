@@ -6,8 +6,11 @@ mod operation;
 mod place;
 mod principal;
 mod problem;
+mod whose;
 
 pub use around::{Around, AroundLayer, AroundService, Request, Response};
 pub use place::Place;
 pub use principal::{Authenticate, RequirePrincipal, principal_layer};
 pub use problem::{Problem, Shed};
+#[cfg_attr(not(feature = "slo"), allow(unused_imports, reason = "only what measures asks"))]
+pub(crate) use whose::Whose;

@@ -7,7 +7,7 @@ use axum_core::{extract::FromRequestParts, response::IntoResponse};
 use http::{StatusCode, request::Parts};
 use tower_service::Service;
 
-use super::{Around, AroundLayer, Place, Problem, Request, Response};
+use super::{Around, AroundLayer, Place, Problem, Request, Response, whose::Whose};
 use crate::Principal;
 
 /// Finds out who a request acts for: from a session, a token, a client certificate.
@@ -66,6 +66,9 @@ impl Around for RequirePrincipal {
         }
         match self.0.authenticate(&mut parts).await {
             Ok(Some(principal)) => {
+                if let Some(whose) = parts.extensions.get::<Whose>() {
+                    whose.is(&principal);
+                }
                 parts.extensions.insert(principal);
                 inner.call(Request::from_parts(parts, body)).await
             }

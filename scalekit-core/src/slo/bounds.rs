@@ -8,7 +8,7 @@ const SEMCONV_MS: [u64; 14] = [5, 10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_5
 /// Sorted, inclusive upper bounds; the bucket above the last one is `+Inf`.
 #[derive(Debug)]
 pub(super) struct Bounds {
-    nanos: Vec<u64>,
+    pub(super) nanos: Vec<u64>,
     texts: Vec<String>,
 }
 

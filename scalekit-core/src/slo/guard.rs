@@ -1,5 +1,7 @@
 //! Counts one request in and, exactly once and whatever happens to it, out.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::bounds::nanos;
@@ -8,6 +10,7 @@ use super::outcome::{Head, Outcome};
 use super::routes::SlotId;
 use super::shape::Shape;
 use super::slot::Slot;
+use crate::http::Whose;
 
 /// Owned by the response future, then by the body. Dropping it unfinished is an end too.
 pub(super) struct Guard {
@@ -15,6 +18,10 @@ pub(super) struct Guard {
     slot: SlotId,
     start: Instant,
     head: Option<Arrived>,
+    /// Who it turned out to be for, where tenants are followed.
+    whose: Option<Whose>,
+    /// Whether it was judged as a miss.
+    missed: bool,
     /// Whether inner code is running now: a guard that is dropped meanwhile is dropped by its unwinding.
     inside: bool,
     ended: bool,
@@ -29,9 +36,11 @@ struct Arrived {
 }
 
 impl Guard {
-    pub(super) fn start(layer: SloLayer, slot: SlotId) -> Self {
-        let guard = Self { layer, slot, start: Instant::now(), head: None, inside: false, ended: false };
-        guard.slot().enter();
+    pub(super) fn start(layer: SloLayer, slot: SlotId, whose: Option<Whose>) -> Self {
+        let start = Instant::now();
+        let guard =
+            Self { layer, slot, start, head: None, whose, missed: false, inside: false, ended: false };
+        guard.slot().enter(guard.layer.slo().at(guard.start));
         guard
     }
 
@@ -59,7 +68,7 @@ impl Guard {
         let shape = slot.declared_shape().unwrap_or_else(detected);
         slot.head(nanos, self.layer.slo().bounds());
         if shape == Shape::Streaming {
-            slot.judge(head.complete(), nanos);
+            self.missed = slot.judge(head.complete(), nanos);
         }
         self.head = Some(Arrived { head, nanos, shape });
     }
@@ -88,6 +97,7 @@ impl Guard {
 
     fn settle(&mut self, outcome: Outcome, nanos: u64) {
         self.ended = true;
+        let mut missed = self.missed;
         let slot = self.slot();
         let shape = match self.head {
             Some(Arrived { shape, .. }) => shape,
@@ -95,10 +105,16 @@ impl Guard {
         };
         // A stream was judged by its head, if it got that far.
         if self.head.is_none() || shape == Shape::Unary {
-            slot.judge(outcome, nanos);
+            missed = slot.judge(outcome, nanos);
         }
         let status = self.head.map(|arrived| arrived.head.status);
-        slot.leave(outcome, status, nanos, shape, self.layer.slo().bounds());
+        let slo = self.layer.slo();
+        let now = slo.at(self.start).saturating_add(nanos);
+        slot.leave(now, outcome, status, nanos, shape, slo.bounds());
+        if let (Some(tenants), Some(whose)) = (slo.tenants(), &self.whose) {
+            tenants.record(now, whose.tenant(), !missed, Duration::from_nanos(nanos));
+        }
+        slo.look_if_due(now);
     }
 
     fn slot(&self) -> &Slot {

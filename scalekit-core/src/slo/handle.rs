@@ -5,32 +5,28 @@ use std::sync::Arc;
 
 use http::Method;
 use http::request::Parts;
+use tokio::time::Instant;
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, nanos};
+use super::budgets::Budgets;
 use super::exposition::{is_label_name, push_label};
+use super::hops::Hops;
 use super::journey::{Journey, Step};
+use super::lags::Lags;
 use super::layer::SloLayer;
+use super::naming::{LABELS, Naming};
 use super::objective::Objective;
+use super::rate::Rate;
+use super::report::{Report, report};
 use super::routes::{Routes, SlotId};
 use super::set::ObjectiveSet;
 use super::slot::Slot;
 use super::snapshot::{ObjectiveRow, RouteRow, objective_rows, rows};
 use super::tally::Tally;
+use super::tenants::Tenants;
 use super::text;
 use crate::http::AroundLayer;
-use crate::{Error, ErrorKind, Result};
-
-/// Label names that our families use.
-const RESERVED: [&str; 8] = [
-    "http_request_method",
-    "http_route",
-    "http_response_status_code",
-    "outcome",
-    "slo",
-    "step",
-    "zone",
-    "le",
-];
+use crate::{Error, ErrorKind, Result, Signals};
 
 /// The counters of one app; a clone shares them. The module's page has an example.
 #[derive(Clone)]
@@ -41,13 +37,23 @@ struct Inner {
     bounds: Arc<Bounds>,
     routes: Routes,
     journeys: Vec<Arc<Journey>>,
+    hops: Hops,
+    lags: Lags,
+    budgets: Budgets,
+    rate: Rate,
+    tenants: Option<Tenants>,
+    /// Times are counted from here.
+    epoch: Instant,
+    naming: Naming,
+    /// The constant labels, and as exported.
+    constants: Vec<(String, String)>,
     labels: String,
 }
 
 impl Slo {
     /// Counters for these objectives, all 0.
     pub fn new(set: ObjectiveSet) -> Self {
-        Self::with_labels(set, String::new())
+        Self::with(set, Naming::default(), Vec::new(), false)
     }
 
     /// Starts a [`Slo`] whose series carry labels of their own.
@@ -61,7 +67,7 @@ impl Slo {
     /// # Ok::<(), scalekit_core::Error>(())
     /// ```
     pub fn builder(set: ObjectiveSet) -> SloBuilder {
-        SloBuilder { set, labels: Vec::new() }
+        SloBuilder { set, naming: Naming::default(), labels: Vec::new(), tenants: false }
     }
 
     /// The layer that measures; put it outside of every other layer, once per app.
@@ -111,6 +117,28 @@ impl Slo {
         objective_rows(self)
     }
 
+    /// Everything at once, ready for JSON: routes, objectives and their budgets, operations, queues.
+    pub fn report(&self) -> Report {
+        report(self)
+    }
+
+    /// What the crates of the family, and the application, take to report times and lags to it.
+    ///
+    /// ```
+    /// # use scalekit_core::slo::{Objective, ObjectiveSet, Slo};
+    /// # let objective = Objective::new("cart").route(http::Method::GET, "/cart").availability(0.999);
+    /// # let slo = Slo::new(ObjectiveSet::builder("shop").objective(objective).build()?);
+    /// use scalekit_core::Hop;
+    ///
+    /// let signals = slo.signals(); // give it to pools, sessions, idempotency keys, relays, consumers
+    /// signals.start(Hop::Service, "tax").end("ok");
+    /// assert_eq!(slo.report().operations[0].operation, "tax");
+    /// # Ok::<(), scalekit_core::Error>(())
+    /// ```
+    pub fn signals(&self) -> Signals {
+        Signals::to(Arc::new(self.clone()))
+    }
+
     /// The last step of a journey, by the name of its objective; [`Step`] has an example.
     ///
     /// # Errors
@@ -150,6 +178,11 @@ impl Slo {
         &self.0.bounds
     }
 
+    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "text has them written out"))]
+    pub(super) fn constants(&self) -> &[(String, String)] {
+        &self.0.constants
+    }
+
     /// The constant labels as exported.
     pub(super) fn labels(&self) -> &str {
         &self.0.labels
@@ -176,14 +209,78 @@ impl Slo {
         tallies
     }
 
-    fn with_labels(set: ObjectiveSet, labels: String) -> Self {
+    pub(super) fn hops(&self) -> &Hops {
+        &self.0.hops
+    }
+
+    pub(super) fn lags(&self) -> &Lags {
+        &self.0.lags
+    }
+
+    pub(super) fn budgets(&self) -> &Budgets {
+        &self.0.budgets
+    }
+
+    pub(super) fn rate(&self) -> &Rate {
+        &self.0.rate
+    }
+
+    pub(super) fn tenants(&self) -> Option<&Tenants> {
+        self.0.tenants.as_ref()
+    }
+
+    pub(super) fn naming(&self) -> Naming {
+        self.0.naming
+    }
+
+    /// Nanoseconds since these counters were made.
+    pub(super) fn now(&self) -> u64 {
+        self.at(Instant::now())
+    }
+
+    pub(super) fn at(&self, instant: Instant) -> u64 {
+        nanos(instant.saturating_duration_since(self.0.epoch))
+    }
+
+    /// Shows the counters to the budgets; the time of it.
+    pub(super) fn look(&self) -> u64 {
+        let now = self.now();
+        self.0.budgets.observe(now, self.tallies().into_iter().map(|(_, tally)| tally));
+        now
+    }
+
+    /// Called when a request has ended: budgets are looked at also where nobody scrapes.
+    pub(super) fn look_if_due(&self, now: u64) {
+        if self.0.budgets.is_due(now) {
+            self.look();
+        }
+    }
+
+    fn with(set: ObjectiveSet, naming: Naming, constants: Vec<(String, String)>, tenants: bool) -> Self {
+        let mut labels = String::new();
+        constants.iter().for_each(|(name, value)| push_label(&mut labels, name, value));
         let bounds = Bounds::with_thresholds(set.objectives().iter().filter_map(Objective::threshold_nanos));
         let bounds = Arc::new(bounds);
         let journeys = set.objectives().iter().enumerate().filter(|(_, objective)| objective.until.is_some());
         let journeys = journeys.map(|(at, journey)| Arc::new(Journey::new(at, journey, &bounds)));
         let journeys = journeys.collect::<Vec<_>>();
         let routes = Routes::new(&set, &journeys, &bounds);
-        Self(Arc::new(Inner { set, bounds, routes, journeys, labels }))
+        let budgets = Budgets::new(set.objectives());
+        Self(Arc::new(Inner {
+            set,
+            bounds,
+            routes,
+            journeys,
+            hops: Hops::default(),
+            lags: Lags::default(),
+            budgets,
+            rate: Rate::default(),
+            tenants: tenants.then(Tenants::new),
+            epoch: Instant::now(),
+            naming,
+            constants,
+            labels,
+        }))
     }
 }
 
@@ -198,13 +295,29 @@ impl fmt::Debug for Slo {
 #[must_use]
 pub struct SloBuilder {
     set: ObjectiveSet,
+    naming: Naming,
     labels: Vec<(String, String)>,
+    tenants: bool,
 }
 
 impl SloBuilder {
     /// Adds a label to every series, such as `pod="1"`.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((name.into(), value.into()));
+        self
+    }
+
+    /// What families and labels are called; [`Naming::Semconv`] unless said otherwise.
+    pub fn naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self
+    }
+
+    /// Follows the largest tenants and those with the most misses, by the principal that
+    /// [`principal_layer`](crate::http::principal_layer) found: see [`Tenants`] for what is bounded. Their names are in
+    /// what is exported then.
+    pub fn tenants(mut self) -> Self {
+        self.tenants = true;
         self
     }
 
@@ -215,21 +328,19 @@ impl SloBuilder {
     /// [`ErrorKind::Config`] for a label name that Prometheus refuses, that our families use themselves, or that is
     /// given twice.
     pub fn build(self) -> Result<Slo> {
-        let mut labels = String::new();
-        for (at, (name, value)) in self.labels.iter().enumerate() {
+        for (at, (name, _)) in self.labels.iter().enumerate() {
             let refuse = |why| Err(Error::new(ErrorKind::Config, format!("the label name {name:?} {why}")));
             if !is_label_name(name) {
                 return refuse("is not a letter or underscore followed by letters, digits and underscores");
             }
-            if RESERVED.contains(&name.as_str()) {
+            if name == "le" || LABELS.iter().any(|label| label.of(self.naming) == name) {
                 return refuse("is one of those that the exported families use");
             }
             if self.labels[..at].iter().any(|(earlier, _)| earlier == name) {
                 return refuse("is given twice");
             }
-            push_label(&mut labels, name, value);
         }
-        Ok(Slo::with_labels(self.set, labels))
+        Ok(Slo::with(self.set, self.naming, self.labels, self.tenants))
     }
 }
 

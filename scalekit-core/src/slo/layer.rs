@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::body::measure;
 use super::guard::Guard;
 use super::handle::Slo;
-use crate::http::{Around, Place, Request, Response};
+use crate::http::{Around, Place, Request, Response, Whose};
 
 /// Finds the route that the router matched: its pattern, never the path.
 type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
@@ -57,7 +57,11 @@ impl Around for SloLayer {
         let misplaced = Place::Slo.enter(&mut parts.extensions).err();
         let slot = self.0.slo.slot_id((self.0.route_of)(&parts), &parts.method);
         let head_request = parts.method == Method::HEAD;
-        let mut guard = Guard::start(self, slot);
+        let whose = self.0.slo.tenants().map(|_| Whose::default());
+        if let Some(whose) = &whose {
+            parts.extensions.insert(whose.clone());
+        }
+        let mut guard = Guard::start(self, slot, whose);
         // Called here and not in the future, which then need not hold request and service.
         let response = match misplaced {
             None => {

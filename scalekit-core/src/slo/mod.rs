@@ -1,4 +1,5 @@
-//! Latency and objectives per route: measured where the client feels it, counted exactly, read as Prometheus text.
+//! Latency and objectives per route: measured where the client feels it, counted exactly, read as Prometheus text, as
+//! JSON, or through OpenTelemetry.
 //!
 //! Declare objectives once, put [`Slo::layer`] outside of everything else, and serve [`Slo::render`].
 //!
@@ -63,12 +64,23 @@
 //! | `http_server_request_duration_seconds` | histogram | `http_request_method`, `http_route`, `http_response_status_code` (absent if no head was sent) |
 //! | `scalekit_http_server_head_duration_seconds` | histogram | `http_request_method`, `http_route` |
 //! | `scalekit_http_server_stream_duration_seconds` | histogram | the same |
-//! | `http_server_active_requests` | gauge | `http_request_method`, `http_route` |
+//! | `http_server_active_requests`, `scalekit_http_server_active_requests_max` (of the last minute) | gauge | `http_request_method`, `http_route` |
+//! | `scalekit_http_server_active_request_seconds_total` | counter | the same; its `rate()` is the mean number in flight, which no scrape can miss |
 //! | `scalekit_http_outcomes_total` | counter | the same, `outcome` |
 //! | `scalekit_journey_duration_seconds` | histogram | `slo`, `step` |
 //! | `scalekit_slo_requests_total`, `_good_total`, `_available_total` | counter | `slo` |
 //! | `scalekit_slo_apdex_total` | counter | `slo`, `zone`: `satisfied`, `tolerating`, `frustrated` |
 //! | `scalekit_slo_threshold_seconds`, `_target_ratio`, `_availability_target_ratio` | gauge | `slo` |
+//! | `scalekit_slo_burn_rate` | gauge | `slo`, `promise`: `latency`, `availability`; `window`: `5m` to `30d`; absent without requests |
+//! | `scalekit_slo_budget_left_ratio` | gauge | `slo`, `promise` |
+//! | `scalekit_hop_duration_seconds` | histogram | `hop`, `operation`, `outcome`: what came through [`Slo::signals`] |
+//! | `scalekit_lag_items`, `scalekit_lag_seconds` | gauge | `queue`, `of`; absent when nobody has observed it for 30 s |
+//! | `scalekit_lag_stale` | gauge | `queue`, `of`; 1 then |
+//! | `scalekit_tenant_requests_total`, `scalekit_tenant_good_total` | counter | `tenant`, where [`SloBuilder::tenants`] asks for it |
+//!
+//! [`Naming::Classic`] gives the names of older queries. Prometheus text is [`Slo::render`], to which an application
+//! appends families of its own by [`Exposition`]; JSON is [`Slo::report`]; with the feature `otel`, `Slo::export_to` takes
+//! a meter of the application's provider. All of them read the same counters.
 //!
 //! Bucket bounds are those of OpenTelemetry's HTTP conventions plus the threshold T and 4T of every objective.
 //! Comparisons are in whole nanoseconds and inclusive, so a request of exactly T is good and is counted in `le="T"`.
@@ -89,7 +101,8 @@
 //! - Series are bounded whatever clients send: [`MAX_ROUTES`] routes, then `<other>`; what no route matches is
 //!   `<unmatched>`; unknown methods are `_OTHER`; [`MAX_STATUSES`] statuses per route and method.
 //! - Declared objectives and their routes are exported as 0 before the first request.
-//! - No lock and no label text on the way of a request to a known route; 0 round trips.
+//! - No lock and no label text on the way of a request to a known route, but where tenants are followed (one of eight
+//!   short locks); 0 round trips.
 //!
 //! # Non-guarantees
 //!
@@ -102,19 +115,27 @@
 mod body;
 mod bounds;
 mod budget;
-#[cfg_attr(not(test), expect(dead_code, reason = "the layer counts by it next"))]
+mod budgets;
 mod concurrency;
 mod exposition;
+mod families;
 mod guard;
 mod handle;
 mod histogram;
+mod hops;
 mod journey;
 mod lag;
+mod lags;
 mod layer;
 mod maxima;
+mod naming;
 mod objective;
+#[cfg(feature = "otel")]
+mod otel;
 mod outcome;
 mod overrides;
+mod rate;
+mod report;
 mod routes;
 mod set;
 mod shape;
@@ -125,20 +146,25 @@ mod tenants;
 mod text;
 mod top;
 
+#[cfg(feature = "otel")]
+pub use opentelemetry;
+
 pub use budget::{Alert, AlertState, Budget, Burn, BurnMeter, Burning, Window};
 pub use exposition::Exposition;
 pub use handle::{Slo, SloBuilder, render_all};
+pub use hops::MAX_OPERATIONS;
 pub use journey::Step;
 pub use lag::{Lag, LagGauge, LagReading};
 pub use layer::SloLayer;
+pub use naming::Naming;
 pub use objective::Objective;
 pub use outcome::Outcome;
+pub use report::{BudgetRow, OperationRow, QueueRow, Report};
 pub use routes::MAX_ROUTES;
 pub use set::{ObjectiveSet, ObjectiveSetBuilder};
 pub use shape::Shape;
 pub use slot::MAX_STATUSES;
 pub use snapshot::{ObjectiveRow, RouteRow};
-pub use snapshot::RouteRow;
 pub use tenants::{TenantCounts, TenantExport, TenantRow, TenantTally, TenantTop, Tenants};
 pub use text::CONTENT_TYPE;
 pub use top::{TopEntry, TopK, TopKey};

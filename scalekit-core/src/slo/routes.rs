@@ -11,7 +11,6 @@ use http::Method;
 use twox_hash::XxHash3_64;
 
 use super::bounds::Bounds;
-use super::exposition::push_label;
 use super::journey::Journey;
 use super::set::ObjectiveSet;
 use super::slot::{Promises, Slot};
@@ -181,13 +180,8 @@ impl Route {
 
     #[cold]
     fn make_slot(&self, method: usize, promises: Promises, bounds: &Bounds) -> &Slot {
-        self.slots[method].get_or_init(|| {
-            let name = METHODS[method];
-            let mut labels = String::new();
-            push_label(&mut labels, "http_request_method", name);
-            push_label(&mut labels, "http_route", &self.label);
-            Box::new(Slot::new(name, self.label.clone(), labels, promises, bounds))
-        })
+        self.slots[method]
+            .get_or_init(|| Box::new(Slot::new(METHODS[method], self.label.clone(), promises, bounds)))
     }
 }
 

@@ -2,17 +2,18 @@
 
 use std::sync::atomic::{
     AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed},
 };
 use std::sync::{Arc, OnceLock};
 
 use http::StatusCode;
 
 use super::bounds::Bounds;
+use super::concurrency::Concurrency;
 use super::histogram::{BucketCounts, FineHistogram};
 use super::journey::Journey;
 use super::objective::Objective;
-use super::outcome::{Outcome, Terms};
+use super::outcome::{Outcome, Terms, Verdict};
 use super::shape::Shape;
 use super::tally::{Tally, Verdicts};
 
@@ -59,10 +60,8 @@ impl Promises {
 pub(super) struct Slot {
     pub(super) method: &'static str,
     pub(super) route: Arc<str>,
-    /// Method and route as exported, rendered once.
-    pub(super) labels: String,
     promises: Promises,
-    started: AtomicU64,
+    in_flight: Concurrency,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     verdicts: Verdicts,
     fine: FineHistogram,
@@ -74,13 +73,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(
-        method: &'static str,
-        route: Arc<str>,
-        labels: String,
-        promises: Promises,
-        bounds: &Bounds,
-    ) -> Self {
+    pub(super) fn new(method: &'static str, route: Arc<str>, promises: Promises, bounds: &Bounds) -> Self {
         let streams = OnceLock::new();
         if promises.judged.is_some_and(|judged| judged.shape == Some(Shape::Streaming)) {
             streams.get_or_init(|| BucketCounts::new(bounds.buckets()));
@@ -88,9 +81,8 @@ impl Slot {
         Self {
             method,
             route,
-            labels,
             promises,
-            started: AtomicU64::new(0),
+            in_flight: Concurrency::new(),
             outcomes: Default::default(),
             verdicts: Verdicts::default(),
             fine: FineHistogram::new(),
@@ -102,8 +94,8 @@ impl Slot {
         }
     }
 
-    pub(super) fn enter(&self) {
-        self.started.fetch_add(1, Relaxed);
+    pub(super) fn enter(&self, now: u64) {
+        self.in_flight.enter(now);
     }
 
     /// Counts the head of a response.
@@ -111,20 +103,25 @@ impl Slot {
         self.heads.record(bounds, nanos);
     }
 
-    /// Counts a request for its objective; once, at the head of a stream or at the end of everything else.
-    pub(super) fn judge(&self, outcome: Outcome, nanos: u64) {
+    /// Counts a request for its objective; once, at the head of a stream or at the end of everything else. Whether it
+    /// is a miss: one that counts and is not good, or a failure where nothing is promised.
+    pub(super) fn judge(&self, outcome: Outcome, nanos: u64) -> bool {
         self.fine.record(nanos);
-        if let Some(verdict) = self.promises.judged.and_then(|judged| judged.terms.judge(outcome, nanos)) {
-            self.verdicts.count(verdict);
-        }
         for journey in &self.promises.journeys {
             journey.request(outcome);
         }
+        let Some(judged) = self.promises.judged else { return outcome.is_failure() };
+        let verdict = judged.terms.judge(outcome, nanos);
+        if let Some(verdict) = verdict {
+            self.verdicts.count(verdict);
+        }
+        verdict.is_some_and(|verdict| verdict != Verdict::Good)
     }
 
     /// Counts the end of a request that entered; the status is that of its head, if it had one.
     pub(super) fn leave(
         &self,
+        now: u64,
         outcome: Outcome,
         status: Option<StatusCode>,
         nanos: u64,
@@ -136,8 +133,9 @@ impl Slot {
             Shape::Streaming => self.streams.get_or_init(|| BucketCounts::new(bounds.buckets())),
         };
         durations.record(bounds, nanos);
+        self.outcomes[outcome.index()].fetch_add(1, Relaxed);
         // Last: who sees that it has ended sees all that was counted of it.
-        self.outcomes[outcome.index()].fetch_add(1, Release);
+        self.in_flight.leave(now);
     }
 
     /// The objective's place in the set.
@@ -150,11 +148,9 @@ impl Slot {
         self.promises.judged.and_then(|judged| judged.shape)
     }
 
-    /// Requests that have entered and not ended.
-    pub(super) fn in_flight(&self) -> u64 {
-        // The ends first: a request that begins and ends meanwhile must not be missing among the starts.
-        let ended = self.ended();
-        self.started.load(Relaxed).saturating_sub(ended)
+    /// The requests that have entered and not ended, over time.
+    pub(super) fn in_flight(&self) -> &Concurrency {
+        &self.in_flight
     }
 
     /// Requests that have ended, however they did.

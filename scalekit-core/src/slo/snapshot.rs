@@ -99,7 +99,7 @@ pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
             p50,
             p95,
             p99,
-            in_flight: slot.in_flight(),
+            in_flight: slot.in_flight().in_flight(),
             objective: objective.map(|objective| objective.name.clone()),
             threshold: objective.and_then(|objective| objective.latency).map(|t| t.as_secs_f64()),
             target: objective.and_then(|objective| objective.target),

@@ -1,0 +1,99 @@
+//! What the crates of the family, and the application, report of themselves: times per hop, queues that lag.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::bounds::{Bounds, nanos};
+use super::handle::Slo;
+use super::histogram::{BucketCounts, FineHistogram};
+use crate::{Hop, Observer};
+
+/// How many operations with their outcomes have series of their own; later ones are counted together as `_other`.
+///
+/// ```
+/// assert_eq!(scalekit_core::slo::MAX_OPERATIONS, 256);
+/// ```
+pub const MAX_OPERATIONS: usize = 256;
+
+/// What is counted under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Operation {
+    pub(super) hop: Hop,
+    pub(super) name: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+/// The times of one operation with one outcome.
+pub(super) struct Times {
+    pub(super) buckets: BucketCounts,
+    pub(super) fine: FineHistogram,
+}
+
+type Known = HashMap<Operation, Arc<Times>>;
+
+/// The times of all operations; readers never wait for one that is seen for the first time.
+#[derive(Default)]
+pub(super) struct Hops {
+    known: ArcSwap<Known>,
+    grow: Mutex<()>,
+}
+
+impl Hops {
+    pub(super) fn record(&self, operation: Operation, took: Duration, bounds: &Bounds) {
+        let known = self.known.load();
+        match known.get(&operation) {
+            Some(times) => times.record(took, bounds),
+            None => self.learn(operation, bounds).record(took, bounds),
+        }
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> Vec<(Operation, Arc<Times>)> {
+        let mut all: Vec<_> =
+            self.known.load().iter().map(|(operation, times)| (*operation, times.clone())).collect();
+        all.sort_unstable_by_key(|(operation, _)| *operation);
+        all
+    }
+
+    fn learn(&self, operation: Operation, bounds: &Bounds) -> Arc<Times> {
+        let _one_at_a_time = self.grow.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.load_full();
+        let place = if known.len() < MAX_OPERATIONS || known.contains_key(&operation) {
+            operation
+        } else {
+            Operation { name: "_other", outcome: "_other", ..operation }
+        };
+        if let Some(times) = known.get(&place) {
+            return times.clone();
+        }
+        let times =
+            Arc::new(Times { buckets: BucketCounts::new(bounds.buckets()), fine: FineHistogram::new() });
+        let mut grown = Known::clone(&known);
+        grown.insert(place, times.clone());
+        self.known.store(Arc::new(grown));
+        times
+    }
+}
+
+impl Times {
+    fn record(&self, took: Duration, bounds: &Bounds) {
+        let nanos = nanos(took);
+        self.buckets.record(bounds, nanos);
+        self.fine.record(nanos);
+    }
+}
+
+/// Counts what the crates report; [`Slo::signals`] is what they take.
+impl Observer for Slo {
+    fn ended(&self, hop: Hop, operation: &'static str, outcome: &'static str, took: Duration) {
+        let operation = Operation { hop, name: operation, outcome };
+        self.hops().record(operation, took, self.bounds());
+    }
+
+    fn behind(&self, queue: &'static str, of: &str, items: u64, seconds: f64) {
+        self.lags().observe(self.now(), queue, of, items, seconds);
+    }
+}
