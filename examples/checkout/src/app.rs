@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware::{from_fn_with_state, map_response},
+    middleware::map_response,
     routing::{get, post},
 };
 use scalekit::{
-    Result, Stack, Worker, Workers,
+    Result, Signals, Stack, Worker, Workers,
     idempotency::{Idempotency, Step},
     outbox::Outbox,
     shard::Topology,
@@ -25,7 +25,6 @@ use crate::{
     sessions::SessionStore,
     shared::Shared,
     tables::Source,
-    tenants::{self, Noted, Tenants},
     watch::Watch,
 };
 
@@ -47,16 +46,16 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox,
     pub(crate) slo: Slo,
     pub(crate) watch: Arc<Watch>,
-    pub(crate) tenants: Arc<Tenants>,
 }
 
 /// Puts a pod together on the current runtime.
 pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::App> {
-    let topology = shared.databases.topology(shared.settings.pool_max)?;
-    let background = shared.databases.topology(BACKGROUND_POOL)?;
-    let slo = Slo::builder(objectives::shop()?).label("pod", number.to_string()).build()?;
-    let carriers = Carriers::new(&shared, background)?;
-    let watch = Arc::new(Watch::new(&carriers, slo.clone()));
+    let slo = Slo::builder(objectives::shop()?).label("pod", number.to_string());
+    let slo = slo.naming(shared.settings.naming).tenants().build()?;
+    let topology = shared.databases.topology(shared.settings.pool_max, slo.signals())?;
+    let background = shared.databases.topology(BACKGROUND_POOL, Signals::default())?;
+    let carriers = Carriers::new(&shared, background, &slo)?;
+    let watch = Arc::new(Watch::new(&carriers));
     let mut workers = Workers::default();
     carriers.spawn(&mut workers);
     workers.spawn(Arc::clone(&watch) as Arc<dyn Worker>);
@@ -64,21 +63,12 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
     let idempotency = Idempotency::builder(source.clone())
         .by_principal()
         .with_request_limit(BODY_MAX)
+        .with_signals(slo.signals())
         .with_observer(observe)
         .build()?;
-    let sessions = SessionStore::open(&shared)?;
+    let sessions = SessionStore::open(&shared, slo.signals())?;
     let outbox = shared.outbox.clone();
-    let pod = Arc::new(Inner {
-        number,
-        shared,
-        sessions,
-        topology,
-        source,
-        outbox,
-        slo,
-        watch,
-        tenants: Arc::default(),
-    });
+    let pod = Arc::new(Inner { number, shared, sessions, topology, source, outbox, slo, watch });
     pod.shared.registry.enter(&pod);
     let router = router(&pod, &idempotency)?;
     let settle = Box::pin(async move {
@@ -91,7 +81,6 @@ pub(crate) async fn start(shared: Arc<Shared>, number: u32) -> Result<service::A
 
 /// The stack. From the outside in, and why in this order:
 ///
-/// 0. tenants: whose requests are slow, also those that the layers below refuse.
 /// 1. problems: whatever axum itself refuses in plain text leaves as a problem.
 /// 2. SLO: it sees every answer, also the refusals of the layers below.
 /// 3. sessions: they commit after everything below has answered, and cost nothing where a handler asks for none.
@@ -101,16 +90,13 @@ fn router(pod: &Pod, idempotency: &Idempotency<Db>) -> Result<Router> {
     let routes = Stack::new()
         .slo(&pod.slo)
         .sessions(&pod.sessions.sessions)
-        .principal(Noted(pod.sessions.sessions.principal()))
+        .principal(pod.sessions.sessions.principal())
         .idempotency(idempotency)
         .public(for_everybody(pod).fallback(problems::not_found))
         .signed_in(for_the_signed_in(pod))
         .keyed(with_a_key(pod))
         .into_router()?;
-    Ok(routes
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(map_response(problems::as_problem))
-        .layer(from_fn_with_state(Arc::clone(&pod.tenants), tenants::measure)))
+    Ok(routes.layer(DefaultBodyLimit::max(BODY_MAX)).layer(map_response(problems::as_problem)))
 }
 
 fn for_everybody(pod: &Pod) -> Router {

@@ -8,9 +8,10 @@ use scalekit::{
     outbox::{Consumer, Inbox, MemorySink, RedisSink, RedisStreams, Relay, Sink},
     redis::{Redis, RedisConfig},
     shard::Topology,
+    slo::Slo,
 };
 
-use crate::{db::Db, events::Cashier, payments::Payments, settings::Events, shared::Shared};
+use crate::{db::Db, events::Cashier, objectives, payments::Payments, settings::Events, shared::Shared};
 
 /// How many events may wait for the consumer of this pod, where they stay in the process.
 const QUEUE: usize = 1024;
@@ -30,13 +31,14 @@ pub(crate) struct Carriers {
 
 impl Carriers {
     /// Puts them together; nothing runs yet.
-    pub(crate) fn new(shared: &Shared, topology: Topology<Db>) -> Result<Self> {
+    pub(crate) fn new(shared: &Shared, topology: Topology<Db>, slo: &Slo) -> Result<Self> {
         let cashier = Arc::new(Cashier {
             ring: shared.ring.clone(),
             payments: Payments::new(&shared.payments)?,
             topology: topology.clone(),
             outbox: shared.outbox.clone(),
             inbox: Inbox::new(),
+            paid: slo.step(objectives::PAID)?,
         });
         let (sink, consumer, streams): (Arc<dyn Sink>, _, _) = match shared.settings.events {
             Events::Memory => {
@@ -54,10 +56,11 @@ impl Carriers {
         };
         let relay = |shard: &scalekit::shard::Shard<Db>| {
             let relay = Relay::new(shard.name(), Arc::new(shard.clone()), Arc::clone(&sink))?;
-            Ok(Arc::new(relay.with_outbox(&shared.outbox)))
+            Ok(Arc::new(relay.with_outbox(&shared.outbox).with_signals(slo.signals())))
         };
         let relays = topology.databases().map(relay).collect::<Result<_>>()?;
         let databases = topology.databases().map(|shard| Arc::new(shard.clone()) as Arc<dyn TxSource<Db>>);
+        let consumer = consumer.with_signals(slo.signals());
         Ok(Self { relays, streams, consumer, sweeper: ClaimSweeper::new(databases) })
     }
 

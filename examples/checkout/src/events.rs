@@ -1,11 +1,14 @@
 //! The events of an order, and what is done when one is placed: the money is taken.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use scalekit::{
-    Error, ErrorKind, KeyRing, Result,
+    Clock, Error, ErrorKind, KeyRing, Result, SystemClock,
     outbox::{Delivered, Event, Handler, Inbox, Outbox, Outcome, Received},
     shard::Topology,
+    slo::Step,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -31,6 +34,8 @@ struct OrderPlaced {
     order_id: Uuid,
     tenant: String,
     total_cents: i64,
+    /// When, in milliseconds since 1970 by the clock of the pod that took the order; not in events of older pods.
+    placed_at_ms: Option<u64>,
     /// Readable only under the key ring: events pass through logs and brokers.
     sealed_token: String,
 }
@@ -42,6 +47,7 @@ pub(crate) fn placed(ring: &KeyRing, order: &orders::Order, order_id: Uuid, toke
         order_id,
         tenant: order.tenant.clone(),
         total_cents: order.total_cents,
+        placed_at_ms: Some(SystemClock.now_ms()),
         sealed_token: BASE64_STANDARD.encode(sealed),
     };
     Event::new(PLACED, &order.order_id, &payload)?.with_source(SOURCE)
@@ -54,6 +60,7 @@ pub(crate) struct Cashier {
     pub(crate) topology: Topology<Db>,
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Inbox,
+    pub(crate) paid: Step,
 }
 
 impl Cashier {
@@ -73,20 +80,25 @@ impl Cashier {
     }
 
     /// One short transaction: the inbox's claim, the order's mark, the event that tells of it.
-    async fn settle(&self, event: &Delivered, order_id: Uuid, status: &'static str) -> Result<Outcome> {
+    async fn settle(&self, event: &Delivered, placed: &OrderPlaced, status: &'static str) -> Result<Outcome> {
+        let order_id = placed.order_id;
         let mut tx = self.topology.begin_on(event.database()).await?;
         match self.inbox.claim(&mut *tx, CONSUMER, event.id()).await? {
             Received::First => {}
             Received::Duplicate => return Ok(Outcome::Done),
             Received::Busy => return Err(Error::new(ErrorKind::Conflict, "another pod is at this event")),
         }
-        if orders::settle(&mut tx, order_id, status).await? {
+        let settled = orders::settle(&mut tx, order_id, status).await?;
+        if settled {
             let kind = format!("order.{status}");
             let payload = json!({"order_id": order_id, "status": status});
             let told = Event::new(&kind, event.key(), &payload)?.with_source(SOURCE)?;
             self.outbox.append(&mut *tx, &told).await?;
         }
         tx.commit().await?;
+        if let Some(since) = placed.placed_at_ms.filter(|_| settled) {
+            self.paid.done_since(UNIX_EPOCH + Duration::from_millis(since));
+        }
         failpoints::reach("after-settlement");
         Ok(Outcome::Done)
     }
@@ -100,8 +112,8 @@ impl Handler for Cashier {
         }
         let placed: OrderPlaced = event.json()?;
         match self.charge(&placed).await? {
-            Ok(Charged::Paid) => in_time(self.settle(event, placed.order_id, "paid")).await,
-            Ok(Charged::Declined) => in_time(self.settle(event, placed.order_id, "declined")).await,
+            Ok(Charged::Paid) => in_time(self.settle(event, &placed, "paid")).await,
+            Ok(Charged::Declined) => in_time(self.settle(event, &placed, "declined")).await,
             Ok(Charged::Refused(status)) => {
                 Ok(park(&format!("the payment provider refused the charge with {}", status.as_u16()), false))
             }

@@ -32,7 +32,6 @@ mod sessions;
 mod settings;
 mod shared;
 mod tables;
-mod tenants;
 mod watch;
 
 fn main() -> std::process::ExitCode {

@@ -8,7 +8,10 @@ use scalekit::{
     slo::{Objective, ObjectiveSet},
 };
 
-/// The shop's objectives.
+/// From the click to the money: the journey that the cashier ends.
+pub(crate) const PAID: &str = "paid";
+
+/// The shop's objectives; the environment may change their numbers, as by `CHECKOUT_SLO_CART_LATENCY=250ms`.
 pub(crate) fn shop() -> Result<ObjectiveSet> {
     ObjectiveSet::builder("checkout")
         .objective(
@@ -42,5 +45,13 @@ pub(crate) fn shop() -> Result<ObjectiveSet> {
                 .target(0.99)
                 .availability(0.9995),
         )
+        .objective(
+            Objective::new(PAID)
+                .route(Method::POST, "/checkout")
+                .until("settled")
+                .latency(Duration::from_secs(5))
+                .target(0.99),
+        )
+        .overrides_from_env("CHECKOUT_SLO")
         .build()
 }

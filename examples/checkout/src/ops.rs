@@ -3,14 +3,11 @@
 use scalekit::{
     Result,
     outbox::Parked,
-    slo::{Exposition, RouteRow, render_all},
+    slo::{Exposition, Report, render_all},
 };
 use serde_json::{Value, json};
 
-use crate::{
-    app::Pod,
-    watch::{Seen, Tallies},
-};
+use crate::{app::Pod, watch::Seen};
 
 /// How many tenants of each pod the page names.
 const TOP: usize = 10;
@@ -49,24 +46,24 @@ fn pod_metrics(mut out: Exposition, pod: &Pod) -> Exposition {
 /// The tables of the page, each `{"columns": [..], "rows": [[..], ..]}`.
 pub(crate) fn tables(pod: &Pod) -> Value {
     let databases = pod.watch.databases();
+    let reports: Vec<(u32, Report)> =
+        pod.shared.registry.pods().iter().map(|pod| (pod.number, pod.slo.report())).collect();
     json!({
-        "routes": routes(pod),
-        "tenants": tenants(pod),
+        "routes": routes(&reports),
+        "objectives": objectives(&reports),
+        "operations": operations(&reports),
+        "tenants": tenants(&reports),
         "shards": shards(pod, &databases),
         "outbox": outbox(&databases),
         "parked": parked(pod),
     })
 }
 
-fn routes(pod: &Pod) -> Value {
-    let mut rows = Vec::new();
-    for pod in pod.shared.registry.pods() {
-        let recent = pod.watch.recent();
-        for row in pod.slo.snapshot() {
-            let left = budget_left(&row);
-            let burn = burn_rate(&row, &recent);
-            rows.push(json!([
-                pod.number,
+fn routes(reports: &[(u32, Report)]) -> Value {
+    let row = |(pod, report): &(u32, Report)| {
+        let rows = report.routes.iter().map(|row| {
+            json!([
+                pod,
                 row.method,
                 row.route,
                 row.count,
@@ -74,51 +71,80 @@ fn routes(pod: &Pod) -> Value {
                 row.p95,
                 row.p99,
                 row.threshold,
-                row.in_flight,
+                row.in_flight
+            ])
+        });
+        rows.collect::<Vec<_>>()
+    };
+    let columns =
+        ["pod", "method", "route", "requests", "p50 s", "p95 s", "p99 s", "objective s", "in flight"];
+    table(&columns, reports.iter().flat_map(row).collect())
+}
+
+/// Routes and journeys against what is promised for them.
+fn objectives(reports: &[(u32, Report)]) -> Value {
+    let row = |(pod, report): &(u32, Report)| {
+        let rows = report.objectives.iter().zip(&report.budgets).map(|(row, budgets)| {
+            let budget = budgets.latency.as_ref().or(budgets.availability.as_ref());
+            let burn = budget.and_then(|budget| budget.burns.first()).and_then(|burn| burn.rate);
+            let left = budget.and_then(|budget| budget.left_ratio);
+            let until = row.until.as_deref().unwrap_or("the end of the response");
+            json!([
+                pod,
+                row.objective,
+                until,
+                row.threshold,
+                row.target,
+                row.total,
+                row.good,
+                row.p95,
+                row.apdex,
                 left,
                 burn
-            ]));
-        }
-    }
+            ])
+        });
+        rows.collect::<Vec<_>>()
+    };
     let columns = [
         "pod",
-        "method",
-        "route",
-        "requests",
-        "p50 s",
+        "objective",
+        "until",
+        "within s",
+        "target",
+        "counted",
+        "good",
         "p95 s",
-        "p99 s",
-        "objective s",
-        "in flight",
+        "Apdex",
         "error budget left",
         "burn rate, 5 min",
     ];
-    table(&columns, rows)
+    table(&columns, reports.iter().flat_map(row).collect())
 }
 
-fn tenants(pod: &Pod) -> Value {
+/// What the pods do beside the requests themselves.
+fn operations(reports: &[(u32, Report)]) -> Value {
+    let row = |(pod, report): &(u32, Report)| {
+        let rows = report.operations.iter();
+        let rows =
+            rows.map(|row| json!([pod, row.hop, row.operation, row.outcome, row.count, row.p50, row.p99]));
+        rows.collect::<Vec<_>>()
+    };
+    let columns = ["pod", "hop", "operation", "outcome", "times", "p50 s", "p99 s"];
+    table(&columns, reports.iter().flat_map(row).collect())
+}
+
+/// The tenants that ask most, and those whose requests fail or are slow.
+fn tenants(reports: &[(u32, Report)]) -> Value {
     let mut rows = Vec::new();
-    for pod in pod.shared.registry.pods() {
-        for row in pod.tenants.top(TOP) {
-            rows.push(json!([pod.number, row.tenant, row.requests, row.failed, row.p99]));
+    for (pod, report) in reports {
+        let Some(top) = &report.tenants else { continue };
+        for (by, followed) in [("requests", &top.by_volume), ("misses", &top.by_misses)] {
+            for row in followed.iter().take(TOP) {
+                rows.push(json!([pod, by, row.tenant, row.count, row.total - row.good, row.p95]));
+            }
         }
     }
-    table(&["pod", "tenant", "requests", "failed", "p99 s at most"], rows)
-}
-
-/// The share of the error budget that is left since the pod has started; below 0 it is overspent.
-fn budget_left(row: &RouteRow) -> Option<f64> {
-    let (total, good, target) = (row.total?, row.good?, row.target.or(row.availability)?);
-    let allowed = total as f64 * (1.0 - target);
-    (allowed > 0.0).then(|| 1.0 - (total - good.min(total)) as f64 / allowed)
-}
-
-/// How many times faster than allowed the objective's budget is being spent.
-fn burn_rate(row: &RouteRow, recent: &Tallies) -> Option<f64> {
-    let tally = recent.get(row.objective.as_ref()?)?;
-    let allowed = 1.0 - row.target.or(row.availability)?;
-    let bad = (tally.total - tally.good.min(tally.total)) as f64;
-    (tally.total > 0).then(|| bad / tally.total as f64 / allowed)
+    table(&["pod", "most", "tenant", "lately", "missed", "p95 s"], rows)
 }
 
 fn shards(pod: &Pod, databases: &[Seen]) -> Value {

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 use scalekit::{
-    Result,
+    Result, Signals,
     redis::{Redis, RedisConfig},
     session::{Cookie, RedisStore, Sessions, SessionsBuilder},
 };
@@ -20,7 +20,7 @@ pub(crate) struct SessionStore {
 
 impl SessionStore {
     /// Connects on the current runtime, at the first use.
-    pub(crate) fn open(shared: &Shared) -> Result<Self> {
+    pub(crate) fn open(shared: &Shared, signals: Signals) -> Result<Self> {
         let ring = shared.ring.clone();
         let redis = match shared.settings.redis.as_slice() {
             [] => None,
@@ -30,7 +30,8 @@ impl SessionStore {
             Some(redis) => Sessions::builder(watched(RedisStore::new(redis.clone())), ring),
             None => Sessions::builder(watched(shared.sessions.clone()), ring),
         };
-        Ok(Self { sessions: configured(builder, shared.settings.public_url.as_ref()).build()?, redis })
+        let builder = configured(builder, shared.settings.public_url.as_ref());
+        Ok(Self { sessions: builder.signals(signals).build()?, redis })
     }
 
     /// The store's name.

@@ -12,7 +12,7 @@ use std::{
 
 use clap::{Parser, error::ErrorKind};
 use reqwest::Url;
-use scalekit::KeyRing;
+use scalekit::{KeyRing, slo::Naming};
 
 pub(crate) use shard::ShardSpec;
 pub(crate) use urls::Events;
@@ -69,6 +69,11 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     processes: u32,
 
+    /// What metrics are called: `semconv` as OpenTelemetry's conventions say, or `classic` as queries and autoscalers
+    /// from before them do.
+    #[arg(long, value_name = "semconv|classic", default_value = "semconv")]
+    naming: String,
+
     /// The keys that sign and seal, one `ID:BASE64` of 32 bytes a line; the first signs, all are accepted [default: a
     /// key made for this process alone].
     #[arg(long, value_name = "FILE")]
@@ -90,6 +95,7 @@ pub(crate) struct Settings {
     pub(crate) payments: Option<Url>,
     pub(crate) pool_max: u32,
     pub(crate) processes: u32,
+    pub(crate) naming: Naming,
     /// `None` stands for a key made for this process.
     pub(crate) key_ring: Option<KeyRing>,
 }
@@ -133,9 +139,18 @@ impl Settings {
             payments: arguments.payments.as_deref().map(urls::payments).transpose()?,
             pool_max: arguments.pool_max,
             processes: arguments.processes,
+            naming: naming(&arguments.naming)?,
             key_ring: arguments.key_ring.as_deref().map(key_ring::read).transpose()?,
         };
         Ok(settings)
+    }
+}
+
+fn naming(text: &str) -> Result<Naming, String> {
+    match text {
+        "semconv" => Ok(Naming::Semconv),
+        "classic" => Ok(Naming::Classic),
+        _ => Err(format!("--naming: {text:?} is neither semconv nor classic")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use reqwest::Url;
 use scalekit::{
-    Error, ErrorKind, KeyRing, Result,
+    Error, ErrorKind, KeyRing, Result, Signals,
     outbox::Outbox,
     session::{MemoryStore, Store},
 };
@@ -60,7 +60,7 @@ impl Shared {
             _simulator: simulator,
         });
         // With pools of the size that pods get: a budget that does not hold is refused before anything is done.
-        let topology = shared.databases.topology(shared.settings.pool_max)?;
+        let topology = shared.databases.topology(shared.settings.pool_max, Signals::default())?;
         shared.tables.create(&topology).await?;
         Ok(shared)
     }

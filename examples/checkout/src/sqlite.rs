@@ -30,7 +30,6 @@ mod sessions;
 mod settings;
 mod shared;
 mod tables;
-mod tenants;
 mod watch;
 
 fn main() -> std::process::ExitCode {

@@ -1,7 +1,6 @@
-//! A look at the outboxes and objectives once a second, so that a page view asks no database.
+//! A look at the outboxes once a second, so that a page view asks no database.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,7 +9,6 @@ use async_trait::async_trait;
 use scalekit::{
     Error, ErrorKind, Result, Worker,
     outbox::{Lag, Parked, RedisStreams, Relay},
-    slo::Slo,
 };
 use tokio::{
     sync::Semaphore,
@@ -21,9 +19,8 @@ use uuid::Uuid;
 
 use crate::{carriers::Carriers, db::Db};
 
-/// How often it looks, how far back the burn rate reaches, and how many parked events it names.
+/// How often it looks, and how many parked events it names.
 const EVERY: Duration = Duration::from_secs(1);
-const BURN_SAMPLES: usize = 300;
 const PARKED: u16 = 20;
 
 /// What was last seen of one database's outbox.
@@ -36,21 +33,10 @@ pub(crate) struct Seen {
     pub(crate) error: Option<String>,
 }
 
-/// How an objective has fared, summed over its routes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) total: u64,
-    pub(crate) good: u64,
-}
-
-/// By the objective's name.
-pub(crate) type Tallies = BTreeMap<String, Tally>;
-
 /// The watcher of one pod.
 pub(crate) struct Watch {
     relays: Vec<Arc<Relay<Db>>>,
     streams: Option<RedisStreams>,
-    slo: Slo,
     state: Mutex<State>,
     redriving: Semaphore,
 }
@@ -60,11 +46,10 @@ struct State {
     databases: Vec<Seen>,
     /// What the consumers set aside, where events pass through Redis.
     parked: Vec<Parked>,
-    samples: VecDeque<Tallies>,
 }
 
 impl Watch {
-    pub(crate) fn new(carriers: &Carriers, slo: Slo) -> Self {
+    pub(crate) fn new(carriers: &Carriers) -> Self {
         let (relays, streams) = (carriers.relays.clone(), carriers.streams.clone());
         let unseen = |relay: &Arc<Relay<Db>>| Seen {
             name: relay.database().to_owned(),
@@ -74,7 +59,7 @@ impl Watch {
         };
         let databases = relays.iter().map(unseen).collect();
         let state = Mutex::new(State { databases, ..State::default() });
-        Self { relays, streams, slo, state, redriving: Semaphore::new(1) }
+        Self { relays, streams, state, redriving: Semaphore::new(1) }
     }
 
     /// The outboxes as last seen.
@@ -115,24 +100,6 @@ impl Watch {
         failed.filter(|_| !found).map_or(Ok(found), Err)
     }
 
-    /// What each objective has gained within the last five minutes.
-    pub(crate) fn recent(&self) -> Tallies {
-        let now = tallies(&self.slo);
-        let state = self.lock();
-        let Some(then) = state.samples.front() else { return now };
-        let since = |(name, now): (String, Tally)| {
-            let then = then.get(&name).copied().unwrap_or_default();
-            (
-                name,
-                Tally {
-                    total: now.total.saturating_sub(then.total),
-                    good: now.good.saturating_sub(then.good),
-                },
-            )
-        };
-        now.into_iter().map(since).collect()
-    }
-
     async fn look(&self) {
         for (index, relay) in self.relays.iter().enumerate() {
             let lag = relay.lag().await;
@@ -147,13 +114,7 @@ impl Watch {
             Some(streams) => streams.parked(PARKED).await.unwrap_or_default(),
             None => Vec::new(),
         };
-        let sample = tallies(&self.slo);
-        let mut state = self.lock();
-        state.parked = parked;
-        if state.samples.len() == BURN_SAMPLES {
-            state.samples.pop_front();
-        }
-        state.samples.push_back(sample);
+        self.lock().parked = parked;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,18 +142,4 @@ impl Worker for Watch {
             }
         }
     }
-}
-
-/// The sums of each objective since the pod has started.
-pub(crate) fn tallies(slo: &Slo) -> Tallies {
-    let mut sums = Tallies::new();
-    for row in slo.snapshot() {
-        if let (Some(objective), Some(total), Some(good)) = (row.objective, row.total, row.good) {
-            let sum = sums.entry(objective).or_default();
-            sum.total += total;
-            // The two counters are read one after the other; a request in between must not look like a good one too many.
-            sum.good += good.min(total);
-        }
-    }
-    sums
 }

@@ -1,7 +1,7 @@
 //! Postgres shards.
 
 use scalekit::{
-    Result,
+    Result, Signals,
     shard::{Budget, ShardMap, Topology},
 };
 
@@ -32,15 +32,15 @@ impl Databases {
         Ok(Self { shards: settings.shards.clone(), budget })
     }
 
-    /// Pools to all shards, for one pod.
-    pub(crate) fn topology(&self, pool_max: u32) -> Result<Topology<Database>> {
+    /// Pools to all shards, for one pod, which hears how long requests wait for them.
+    pub(crate) fn topology(&self, pool_max: u32, signals: Signals) -> Result<Topology<Database>> {
         let map = ShardMap::even(self.shards.iter().map(|shard| shard.name.as_str()))?;
         let empty =
             Topology::<Database>::builder(map).with_budget(self.budget.clone()).with_pool_max(pool_max);
         let with = |builder: scalekit::shard::TopologyBuilder<_>, shard: &ShardSpec| {
             builder.with_url(shard.name.as_str(), shard.url.as_str())
         };
-        self.shards.iter().fold(empty, with).build()
+        self.shards.iter().fold(empty, with).with_signals(signals).build()
     }
 
     /// Servers outlive the process.

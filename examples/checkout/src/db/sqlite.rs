@@ -3,7 +3,7 @@
 mod temporary;
 
 use scalekit::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, Result, Signals,
     shard::{FileLocks, ShardMap, Topology},
 };
 
@@ -42,14 +42,14 @@ impl Databases {
         Ok(Self { shards, locks: FileLocks::default(), temporary })
     }
 
-    /// Pools to all shards, for one pod.
-    pub(crate) fn topology(&self, pool_max: u32) -> Result<Topology<Database>> {
+    /// Pools to all shards, for one pod, which hears how long requests wait for them.
+    pub(crate) fn topology(&self, pool_max: u32, signals: Signals) -> Result<Topology<Database>> {
         let map = ShardMap::even(self.shards.iter().map(|shard| shard.name.as_str()))?;
         let empty = Topology::<Database>::builder(map).with_files(self.locks.clone()).with_pool_max(pool_max);
         let with = |builder: scalekit::shard::TopologyBuilder<_>, shard: &ShardSpec| {
             builder.with_url(shard.name.as_str(), shard.url.as_str())
         };
-        self.shards.iter().fold(empty, with).build()
+        self.shards.iter().fold(empty, with).with_signals(signals).build()
     }
 
     /// Removes files that nobody asked to keep.

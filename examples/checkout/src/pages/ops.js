@@ -48,7 +48,7 @@ async function refresh() {
   try {
     const response = await fetch('/ops/data');
     const data = await response.json();
-    for (const id of ['routes', 'tenants', 'shards', 'outbox', 'parked']) draw(id, data[id]);
+    for (const id of ['routes', 'objectives', 'operations', 'tenants', 'shards', 'outbox', 'parked']) draw(id, data[id]);
     state.textContent = `Live, ${new Date().toLocaleTimeString()}`;
   } catch (error) {
     state.textContent = `No answer: ${error}`;

@@ -40,6 +40,7 @@ fn each_bad_value_is_one_line_that_names_the_option() {
         (&["--public-url=http://shop.example"], "would send the session cookie in the clear"),
         (&["--public-url=ftp://localhost"], "the scheme is \"ftp\""),
         (&["--public-url=shop"], "--public-url: \"shop\" is not a URL"),
+        (&["--naming=mine"], "--naming: \"mine\" is neither semconv nor classic"),
         (&["--pods=0"], "invalid value '0' for '--pods <N>'"),
         (&["--pods=33"], "33 is not in 1..=32"),
         (&["--pool-max=none"], "'--pool-max <N>'"),

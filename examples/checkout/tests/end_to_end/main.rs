@@ -5,6 +5,7 @@ mod browser;
 mod cli;
 #[cfg(feature = "failpoints")]
 mod crashes;
+mod metrics;
 mod pods;
 mod provider;
 mod redis;
