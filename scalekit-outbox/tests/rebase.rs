@@ -6,7 +6,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use scalekit_core::db::Postgres;
-use scalekit_outbox::{Outbox, sql::postgres as sql};
+use scalekit_outbox::{Outbox, lane_of, sql::postgres as sql};
 use scalekit_testkit::{evidence, full, wait_until};
 use sqlx::{Acquire as _, PgPool};
 use support::{Kind as _, Ledger, SOON, Site, numbered};
@@ -66,6 +66,113 @@ async fn rows_that_were_copied_without_their_sequence_keep_their_order() {
     places.sort();
     places.dedup();
     assert_eq!(places.len(), all, "no two events have one place");
+}
+
+/// Appends these to two lanes in turn after the sequence was left behind, so that no number comes twice in one of them.
+#[tokio::test]
+async fn numbers_that_interleave_with_those_of_older_rows_do_not_decide() {
+    let site = Postgres::site().await;
+    let ledger = Arc::new(Ledger::default());
+    let other = (0..).map(|n| format!("o{n}")).find(|key| lane_of(key) != lane_of("a")).unwrap();
+    for number in 0..8 {
+        site.append("a", [number]).await;
+        site.append(&other, [number]).await;
+    }
+    moved(&site.pool).await;
+    sqlx::query("select setval('scalekit.event_seq_seq', 1, false)").execute(&site.pool).await.unwrap();
+    for number in 8..20 {
+        site.append(&other, [number]).await;
+        site.append("a", [number]).await;
+    }
+    let (_relay, _workers) = site.run(ledger.clone());
+    for key in ["a", &other] {
+        ledger.until("all come", |ledger| ledger.of(key).len() >= 20).await;
+        in_order(&ledger, key, 20);
+    }
+}
+
+#[tokio::test]
+async fn numbers_of_rows_that_are_acknowledged_do_not_decide() {
+    let site = Postgres::site().await;
+    let ledger = Arc::new(Ledger::default());
+    let (relay, mut workers) = site.run(ledger.clone());
+    site.append("a", 0..10).await;
+    wait_until("the first are acknowledged", SOON, async || {
+        ledger.of("a").len() == 10 && relay.lag().await.unwrap().events == 0
+    })
+    .await;
+    assert!(workers.drain(SOON).await);
+    site.append("a", 10..20).await;
+    moved(&site.pool).await;
+    sqlx::query("select setval('scalekit.event_seq_seq', 1, false)").execute(&site.pool).await.unwrap();
+    site.append("a", 20..30).await;
+    // As if other lanes had used the numbers up to here.
+    sqlx::query("select setval('scalekit.event_seq_seq', 20)").execute(&site.pool).await.unwrap();
+    site.append("a", 30..35).await;
+    let (_relay, _workers) = site.run(ledger.clone());
+    ledger.until("all come", |ledger| ledger.of("a").last() == Some(&34)).await;
+    in_order(&ledger, "a", 35);
+}
+
+#[tokio::test]
+async fn a_window_that_is_half_acknowledged_stays_ahead_of_what_came_after_it() {
+    let site = Postgres::site().await;
+    let ledger = Arc::new(Ledger::default());
+    site.append("a", 0..300).await;
+    moved(&site.pool).await;
+    sqlx::query("select setval('scalekit.event_seq_seq', 1, false)").execute(&site.pool).await.unwrap();
+    let mut running = site.begin().await;
+    Outbox::new().append(&mut *running, numbered("a", 300)).await.unwrap();
+    let door = ledger.shut();
+    let (relay, _workers) = site.run(ledger.clone());
+    ledger.until_at_door(1).await;
+    running.commit().await.unwrap();
+    door.add_permits(1);
+    ledger.until_at_door(2).await;
+    relay.rebase().await.unwrap();
+    ledger.open();
+    door.add_permits(100);
+    ledger.until("all come", |ledger| ledger.of("a").contains(&300)).await;
+    in_order(&ledger, "a", 301);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_beside_a_long_rebase_is_not_listed_in_its_ticks() {
+    let site = Postgres::site().await;
+    site.append("a", 0..3).await;
+    sqlx::raw_sql(
+        "insert into scalekit.event (lane, id, type, source, key, datacontenttype, data)
+         select n % 64, gen_random_uuid(), 't', '/s', 'p' || n % 64, 'application/json', '1'
+           from generate_series(1, 50000) n",
+    )
+    .execute(&site.pool)
+    .await
+    .unwrap();
+    let (stop, mut stopped) = tokio::sync::watch::channel(());
+    let (pool, begun) = (site.pool.clone(), Arc::new(tokio::sync::Notify::new()));
+    let others = tokio::spawn({
+        let begun = Arc::clone(&begun);
+        async move {
+            let use_up =
+                "do $$ begin for i in 1..1000 loop perform pg_current_xact_id(); commit; end loop; end $$";
+            let mut count = 0_u32;
+            while stopped.has_changed().is_ok() {
+                sqlx::raw_sql(use_up).execute(&pool).await.unwrap();
+                begun.notify_one();
+                count += 1;
+            }
+            stopped.mark_unchanged();
+            count
+        }
+    });
+    begun.notified().await;
+    let relay = site.relay(Arc::new(Ledger::default()));
+    relay.rebase().await.unwrap();
+    drop(stop);
+    assert!(others.await.unwrap() > 1, "other transactions went on meanwhile");
+    let most = "select max((select count(*) from pg_snapshot_xip(snap))) from scalekit.tick";
+    let most: i64 = sqlx::query_scalar(most).fetch_one(&site.pool).await.unwrap();
+    assert!(most < 500, "a tick lists {most} transactions");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -193,7 +193,7 @@ async fn ticks_of_another_system_neither_open_a_window_nor_move_a_lane_nor_sweep
     let swept = sqlx::query(sql::postgres::SWEEP_EVENTS).bind(&relay).bind(0.0_f64).bind(1_000_i64);
     let swept = swept.execute(&pool).await.unwrap().rows_affected();
     assert_eq!((opened, swept, after), (0, 0, before));
-    let (_, moved): (String, bool) =
+    let (_, _, moved): (String, String, bool) =
         sqlx::query_as(sql::postgres::REBASE_LOOK).fetch_one(&pool).await.unwrap();
     assert!(moved);
 }

@@ -169,6 +169,29 @@ async fn an_entry_that_was_deleted_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
+async fn a_list_that_cannot_be_written_holds_up_nothing_but_what_is_on_it() {
+    let server = scalekit_testkit::Redis::start().await;
+    let (site, redis) = (Sqlite::site().await, open(&server));
+    let _relay = relay(&server, &site);
+    let diary = Arc::new(Diary::default());
+    diary.on("a", 0, Act::Park { retry: true });
+    let list = "shop:e:{pay}:parked";
+    redis.query::<()>(cmd("SET").arg(list).arg("no hash")).await.unwrap();
+    let _consumer = Mortal::run(Arc::new(Consumer::of_redis(streams(&server), diary.clone())));
+    let beside = neighbour("a");
+    site.append("a", 0..3).await;
+    wait_until("the first was tried", SOON, async || diary.tried("a", 0) >= 1).await;
+    site.append(&beside, 0..3).await;
+    diary.until("others of its lane go on", |diary| diary.of(&beside).len() == 3).await;
+    diary.forgive();
+    diary.until("it is tried again by itself", |diary| diary.of("a") == [0, 1, 2]).await;
+    assert!(pending(&redis, "a").await >= 1, "it is not acknowledged while it may be on the list");
+    redis.query::<()>(cmd("DEL").arg(list)).await.unwrap();
+    wait_until("all is acknowledged", SOON, async || pending(&redis, "a").await == 0).await;
+    assert!(streams(&server).parked(9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn what_a_call_read_that_was_given_up_comes_before_later_entries() {
     let server = scalekit_testkit::Redis::start().await;
     let (site, redis) = (Sqlite::site().await, open(&server));

@@ -43,6 +43,11 @@ pub(super) struct Owned {
     /// Entries whose turn has come and that must be read again first.
     pub(super) recalled: Vec<(EntryId, String)>,
     pub(super) acks: Vec<EntryId>,
+    /// To be acknowledged when the list has been told of them.
+    untold: Vec<EntryId>,
+    /// When the list is to be told again after a failure.
+    tell_again: Instant,
+    tell_failed: Backoff,
     /// Every entry that was read and is not acknowledged.
     open: HashMap<EntryId, Option<AbortHandle>>,
     keys: Keys<String, Held>,
@@ -90,6 +95,9 @@ impl Owned {
             leaving: false,
             recalled: Vec::new(),
             acks: Vec::new(),
+            untold: Vec::new(),
+            tell_again: Instant::now(),
+            tell_failed: Backoff::new(FAILED_PAUSE, FAILED_LONGEST),
             open: HashMap::new(),
             keys: Keys::default(),
             aside: HashMap::new(),
@@ -117,7 +125,7 @@ impl Owned {
 
     /// Whether the handler has nothing of this lane, and Redis has heard of all that it had.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.acks.is_empty() && self.notes.is_empty() && self.open.values().all(Option::is_none)
+        self.acks.is_empty() && self.open.values().all(Option::is_none)
     }
 
     /// Notes an entry as read; `false` if it is remembered already.
@@ -229,10 +237,10 @@ impl Owned {
     /// When there is something to do by itself.
     pub(super) fn next_due(&self, room: bool) -> Option<Instant> {
         let due = self.aside.values().filter_map(|aside| aside.due).min();
-        let told = self.notes.is_empty() && self.acks.is_empty();
-        let work = !self.recalled.is_empty() || !told || (room && self.is_hungry());
+        let work = !self.recalled.is_empty() || !self.acks.is_empty() || (room && self.is_hungry());
         let again = work.then_some(self.again);
-        due.into_iter().chain(again).min().map(|at| at.max(self.again))
+        let due = due.into_iter().chain((!self.notes.is_empty()).then_some(self.tell_again));
+        due.chain(again).min().map(|at| at.max(self.again))
     }
 
     /// The first event of each key that is not tried again by itself and is in the list.
@@ -249,6 +257,23 @@ impl Owned {
         if let Some(aside) = self.aside.get_mut(key) {
             aside.due = Some(Instant::now());
         }
+    }
+
+    /// Whether the list is to be told something now.
+    pub(super) fn may_tell(&self) -> bool {
+        !self.notes.is_empty() && self.tell_again <= Instant::now()
+    }
+
+    /// The list says all of it: what waited for that can be acknowledged.
+    pub(super) fn told(&mut self) {
+        self.notes.clear();
+        self.acks.append(&mut self.untold);
+        self.tell_failed = Backoff::new(FAILED_PAUSE, FAILED_LONGEST);
+    }
+
+    /// The list could not be told, which keeps nothing else waiting.
+    pub(super) fn not_told(&mut self) {
+        self.tell_again = Instant::now() + self.tell_failed.pause();
     }
 
     /// The first `count` acknowledgements have reached Redis.
@@ -280,9 +305,12 @@ impl Owned {
 
     /// Nothing more is to be done for an entry.
     fn finish(&mut self, entry: EntryId) {
-        self.acks.push(entry);
-        if let Some(event) = self.noted.remove(&entry) {
-            self.notes.insert(event, None);
+        match self.noted.remove(&entry) {
+            None => self.acks.push(entry),
+            Some(event) => {
+                self.notes.insert(event, None);
+                self.untold.push(entry);
+            }
         }
     }
 

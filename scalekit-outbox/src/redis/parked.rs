@@ -33,7 +33,8 @@ pub(super) struct Note {
 impl RedisStreams {
     /// Some `limit` of the events that this group's handlers set aside. Round trips: 1 per 100 of them.
     ///
-    /// Attempts and how many wait behind each are not counted here.
+    /// Attempts and how many wait behind each are not counted here. An event whose entry was deleted from its stream, and
+    /// whose consumer has died since, stays here until it is redriven.
     ///
     /// # Errors
     /// Redis's failure.
@@ -55,6 +56,8 @@ impl RedisStreams {
 
     /// Has a parked event, and those of its key behind it, handled again within some seconds; `false` if there is
     /// none of that id. Round trips: 1.
+    ///
+    /// Asked in the moment in which the event is set aside once more, it can be overtaken: the list shows it still then.
     ///
     /// # Errors
     /// Redis's failure.

@@ -33,19 +33,28 @@ impl Feed {
         room: bool,
         turns: &mut Vec<Turn>,
     ) -> Result<bool> {
-        self.tell(lane).await?;
+        self.tell(lane).await;
         self.acknowledge(lane).await?;
         self.recall(name, lane, turns).await?;
         if room && lane.is_hungry() { self.read(name, lane, turns).await } else { Ok(true) }
     }
 
     /// Says in the list of parked events what it does not say yet.
-    async fn tell(&self, lane: &mut Owned) -> Result<()> {
-        if !lane.notes.is_empty() {
-            self.streams.tell(&lane.notes).await?;
-            lane.notes.clear();
+    async fn tell(&self, lane: &mut Owned) {
+        if !lane.may_tell() {
+            return;
         }
-        Ok(())
+        match self.streams.tell(&lane.notes).await {
+            Ok(()) => lane.told(),
+            Err(error) => {
+                tracing::warn!(
+                    stream = lane.stream,
+                    ?error,
+                    "the list of parked events cannot be written now"
+                );
+                lane.not_told();
+            }
+        }
     }
 
     async fn acknowledge(&self, lane: &mut Owned) -> Result<()> {

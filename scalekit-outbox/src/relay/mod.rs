@@ -41,8 +41,8 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 86_400);
 /// A database that was restored from a dump, upgraded into a new system or fed by logical replication has other
 /// transaction ids than its ticks speak of. The first relay that runs on it notices, sends what is not known to be
 /// acknowledged once more, in order per key, and goes on under a new epoch. Run none during the move, and let the clocks
-/// of the two systems differ by less than the move takes: by its time is judged what was appended after it. A copy of
-/// the files (a volume's snapshot) is not recognised as such: a sink that has later events refuses its lanes until
+/// of the two systems differ by less than the move takes: what waits is ordered by the time of its append then, and what
+/// was appended after the move is told by it. A copy of the files (a volume's snapshot) is not recognised as such: a sink that has later events refuses its lanes until
 /// [`rebase`](Self::rebase).
 ///
 /// **Round trips**: four short transactions per busy round, whatever the number of events; when idle, one a second.

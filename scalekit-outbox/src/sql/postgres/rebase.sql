@@ -7,8 +7,9 @@
 -- meanwhile, and is open on their lanes. One that was acknowledged gets an id before all others where its own is still
 -- to come here. Batches under way are not acknowledged any more, since the lanes' epochs rise: they come again. The
 -- epochs rise above the clock, since a sink that runs on may know later ones than a database that was put back.
--- In their window the events are numbered anew, in the order of seq. Where the copy left the sequence behind, what was
--- appended here has the numbers of older ones; then the order is that of the clock.
+-- In their window the events are numbered anew: those of a window that was open come first, and all in the order of seq.
+-- A copy may have left the sequence behind, and what was appended here has the numbers of older ones then; so in a
+-- database that was moved, or whose sequence is behind, the order is that of the clock.
 -- A tick of another system covers the transaction ids of that system. What was appended here since has ids of its own and
 -- is younger than the tick, so the clocks of the two must not differ by more than the move has taken.
 with here as materialized (
@@ -49,6 +50,7 @@ with here as materialized (
      cross join here
 ), judged as materialized (
     select e.ctid as place, e.lane, e.xid, e.seq, e.at,
+           s.open is not null and not s.open_foreign and pg_visible_in_snapshot(e.xid, s.open) as opened,
            pg_visible_in_snapshot(e.xid, s.before)
            and (not s.before_foreign or e.at <= s.before_at)
            or s.open is not null and e.seq <= s.seq and pg_visible_in_snapshot(e.xid, s.open)
@@ -56,11 +58,13 @@ with here as materialized (
       from stand s
       join scalekit.event e on e.lane = s.lane
 ), left_behind as materialized (
-    select coalesce(pg_sequence_last_value('scalekit.event_seq_seq'), 0) < (select max(seq) from judged)
+    select exists (select from stand where before_foreign or open_foreign)
+           or coalesce(pg_sequence_last_value('scalekit.event_seq_seq'), 0) < (select max(seq) from judged)
            or exists (select from judged where not acknowledged group by lane, seq having count(*) > 1) as sequence
 ), again as materialized (
     select j.place, j.lane,
-           row_number() over (partition by j.lane order by case when b.sequence then j.at end, j.seq) as seq
+           row_number() over (partition by j.lane
+                              order by j.opened desc, case when b.sequence then j.at end, j.seq) as seq
       from judged j, left_behind b
      where not j.acknowledged
 ), put_back as (
