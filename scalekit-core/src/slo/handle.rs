@@ -3,18 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Method;
+use axum_core::body::Body;
 use http::request::Parts;
+use http::{HeaderMap, Method, header};
 use tokio::time::Instant;
 
 use super::bounds::{Bounds, nanos};
 use super::budgets::Budgets;
-use super::exposition::{is_label_name, push_label};
+use super::builder::SloBuilder;
+use super::exposition::push_label;
 use super::hops::Hops;
 use super::journey::{Journey, Step};
 use super::lags::Lags;
 use super::layer::SloLayer;
-use super::naming::{LABELS, Naming};
+use super::naming::Naming;
 use super::objective::Objective;
 use super::rate::Rate;
 use super::report::{Report, report};
@@ -24,8 +26,8 @@ use super::slot::Slot;
 use super::snapshot::{ObjectiveRow, RouteRow, objective_rows, rows};
 use super::tally::Tally;
 use super::tenants::Tenants;
-use super::text;
-use crate::http::AroundLayer;
+use super::text::{self, Format};
+use crate::http::{AroundLayer, Response};
 use crate::{Error, ErrorKind, Result, Signals};
 
 /// The counters of one app; a clone shares them. The module's page has an example.
@@ -67,7 +69,7 @@ impl Slo {
     /// # Ok::<(), scalekit_core::Error>(())
     /// ```
     pub fn builder(set: ObjectiveSet) -> SloBuilder {
-        SloBuilder { set, naming: Naming::default(), labels: Vec::new(), tenants: false }
+        SloBuilder::new(set)
     }
 
     /// The layer that measures; put it outside of every other layer, once per app.
@@ -85,7 +87,34 @@ impl Slo {
 
     /// All series in Prometheus' text format; serve them as [`CONTENT_TYPE`](super::CONTENT_TYPE).
     pub fn render(&self) -> String {
-        text::render(std::slice::from_ref(self))
+        text::render(std::slice::from_ref(self), Format::Prometheus)
+    }
+
+    /// The answer to a scrape, as OpenMetrics if its `Accept` header names that, else as [`render`](Self::render).
+    ///
+    /// An application that appends families of its own uses [`render`](Self::render): OpenMetrics ends with a mark.
+    ///
+    /// ```
+    /// # use scalekit_core::slo::{Objective, ObjectiveSet, Slo};
+    /// # let objective = Objective::new("cart").route(http::Method::GET, "/cart").availability(0.999);
+    /// # let slo = Slo::new(ObjectiveSet::builder("shop").objective(objective).build()?);
+    /// use axum::{Router, http::HeaderMap, routing::get};
+    ///
+    /// let scrape = slo.clone();
+    /// let app: Router = Router::new().route("/metrics", get(move |headers: HeaderMap| async move { scrape.scrape(&headers) }));
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("accept", "application/openmetrics-text;version=1.0.0".parse().unwrap());
+    /// let answer = slo.scrape(&headers);
+    /// assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    /// # Ok::<(), scalekit_core::Error>(())
+    /// ```
+    pub fn scrape(&self, headers: &HeaderMap) -> Response {
+        let format = Format::accepted(headers.get(header::ACCEPT));
+        let text = text::render(std::slice::from_ref(self), format);
+        let mut answer = Response::new(Body::from(text));
+        answer.headers_mut().insert(header::CONTENT_TYPE, format.content_type());
+        answer
     }
 
     /// One row per route and method, ordered by route, declared ones from the start; since the process started.
@@ -256,7 +285,12 @@ impl Slo {
         }
     }
 
-    fn with(set: ObjectiveSet, naming: Naming, constants: Vec<(String, String)>, tenants: bool) -> Self {
+    pub(super) fn with(
+        set: ObjectiveSet,
+        naming: Naming,
+        constants: Vec<(String, String)>,
+        tenants: bool,
+    ) -> Self {
         let mut labels = String::new();
         constants.iter().for_each(|(name, value)| push_label(&mut labels, name, value));
         let bounds = Bounds::with_thresholds(set.objectives().iter().filter_map(Objective::threshold_nanos));
@@ -287,60 +321,6 @@ impl Slo {
 impl fmt::Debug for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slo").field("service", &self.0.set.service()).finish_non_exhaustive()
-    }
-}
-
-/// Adds constant labels to a [`Slo`]; see [`Slo::builder`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct SloBuilder {
-    set: ObjectiveSet,
-    naming: Naming,
-    labels: Vec<(String, String)>,
-    tenants: bool,
-}
-
-impl SloBuilder {
-    /// Adds a label to every series, such as `pod="1"`.
-    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.labels.push((name.into(), value.into()));
-        self
-    }
-
-    /// What families and labels are called; [`Naming::Semconv`] unless said otherwise.
-    pub fn naming(mut self, naming: Naming) -> Self {
-        self.naming = naming;
-        self
-    }
-
-    /// Follows the largest tenants and those with the most misses, by the principal that
-    /// [`principal_layer`](crate::http::principal_layer) found: see [`Tenants`] for what is bounded. Their names are in
-    /// what is exported then.
-    pub fn tenants(mut self) -> Self {
-        self.tenants = true;
-        self
-    }
-
-    /// Makes the counters, all 0.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`] for a label name that Prometheus refuses, that our families use themselves, or that is
-    /// given twice.
-    pub fn build(self) -> Result<Slo> {
-        for (at, (name, _)) in self.labels.iter().enumerate() {
-            let refuse = |why| Err(Error::new(ErrorKind::Config, format!("the label name {name:?} {why}")));
-            if !is_label_name(name) {
-                return refuse("is not a letter or underscore followed by letters, digits and underscores");
-            }
-            if name == "le" || LABELS.iter().any(|label| label.of(self.naming) == name) {
-                return refuse("is one of those that the exported families use");
-            }
-            if self.labels[..at].iter().any(|(earlier, _)| earlier == name) {
-                return refuse("is given twice");
-            }
-        }
-        Ok(Slo::with(self.set, self.naming, self.labels, self.tenants))
     }
 }
 
@@ -375,5 +355,5 @@ pub fn render_all(slos: &[Slo]) -> Result<String> {
             return Err(Error::new(ErrorKind::Misuse, message));
         }
     }
-    Ok(text::render(slos))
+    Ok(text::render(slos, Format::Prometheus))
 }

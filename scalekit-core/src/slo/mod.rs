@@ -78,8 +78,8 @@
 //! | `scalekit_lag_stale` | gauge | `queue`, `of`; 1 then |
 //! | `scalekit_tenant_requests_total`, `scalekit_tenant_good_total` | counter | `tenant`, where [`SloBuilder::tenants`] asks for it |
 //!
-//! [`Naming::Classic`] gives the names of older queries. Prometheus text is [`Slo::render`], to which an application
-//! appends families of its own by [`Exposition`]; JSON is [`Slo::report`]; with the feature `otel`, `Slo::export_to` takes
+//! [`Naming::Classic`] gives the names of older queries. A scrape is answered by [`Slo::scrape`], as Prometheus text or
+//! OpenMetrics; to the text of [`Slo::render`] an application appends families of its own by [`Exposition`]; JSON is [`Slo::report`]; with the feature `otel`, `Slo::export_to` takes
 //! a meter of the application's provider. All of them read the same counters.
 //!
 //! Bucket bounds are those of OpenTelemetry's HTTP conventions plus the threshold T and 4T of every objective.
@@ -116,6 +116,7 @@ mod body;
 mod bounds;
 mod budget;
 mod budgets;
+mod builder;
 mod concurrency;
 mod exposition;
 mod families;
@@ -150,8 +151,9 @@ mod top;
 pub use opentelemetry;
 
 pub use budget::{Alert, AlertState, Budget, Burn, BurnMeter, Burning, Window};
+pub use builder::SloBuilder;
 pub use exposition::Exposition;
-pub use handle::{Slo, SloBuilder, render_all};
+pub use handle::{Slo, render_all};
 pub use hops::MAX_OPERATIONS;
 pub use journey::Step;
 pub use lag::{Lag, LagGauge, LagReading};

@@ -1,5 +1,7 @@
 //! Prometheus' text format and OpenMetrics of all families.
 
+use http::HeaderValue;
+
 use super::exposition::{push_head, push_label, push_sample};
 use super::families::{self, Family, Kind, Series, Times, Value};
 use super::handle::Slo;
@@ -12,13 +14,40 @@ use super::handle::Slo;
 /// ```
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn render(slos: &[Slo]) -> String {
+/// Which of the two formats: they differ in the heads of families, and in their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Prometheus,
+    OpenMetrics,
+}
+
+impl Format {
+    /// What a scraper accepts, by its `Accept` header: OpenMetrics where that is named, else Prometheus' own.
+    pub(super) fn accepted(accept: Option<&HeaderValue>) -> Self {
+        let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    pub(super) fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Prometheus => CONTENT_TYPE,
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        })
+    }
+}
+
+pub(super) fn render(slos: &[Slo], format: Format) -> String {
     let naming = families::naming(slos);
     let mut out = String::new();
     let mut labels = String::new();
     for Family { name, kind, help, series } in families::of(slos) {
         let name = name.of(naming);
-        push_head(&mut out, name, help, kind.as_str());
+        // OpenMetrics names the family of a counter without the ending of its samples.
+        let family = match (format, kind) {
+            (Format::OpenMetrics, Kind::Counter | Kind::Sum) => name.trim_end_matches("_total"),
+            _ => name,
+        };
+        push_head(&mut out, family, help, kind.as_str());
         let parts = ["bucket", "sum", "count"].map(|part| format!("{name}_{part}"));
         for Series { slo, labels: own, value } in series {
             labels.clear();
@@ -30,6 +59,9 @@ pub(super) fn render(slos: &[Slo]) -> String {
                 Value::Times(times) => push_times(&mut out, &parts, &mut labels, &times),
             }
         }
+    }
+    if format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
     }
     out
 }
