@@ -4,13 +4,16 @@
 mod common;
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use common::{SOON, database, notes, pool, shared, source, wait_no_transaction, write};
 use futures_util::FutureExt;
-use scalekit_core::{ErrorKind, Position, db::PoolSource};
+use scalekit_core::{ErrorKind, Hop, Observer, Position, Signals, db::PoolSource};
 use scalekit_testkit::{Postgres, Proxy, Rng, drop_at_each_await, evidence, full, seed, wait_until};
 use sqlx::Connection;
 use tokio::task::JoinSet;
@@ -109,6 +112,40 @@ async fn a_savepoint_that_is_dropped_before_it_is_begun_is_never_reported_as_com
     write(&mut next, "next").await;
     next.commit().await.unwrap();
     assert_eq!(notes(source.pool()).await, ["next", "outside"], "the driver has rolled the transaction back");
+}
+
+/// Remembers how transactions ended.
+#[derive(Default)]
+struct Heard(Mutex<Vec<&'static str>>);
+
+impl Observer for Heard {
+    fn ended(&self, _: Hop, operation: &'static str, outcome: &'static str, _: Duration) {
+        if operation == "transaction" {
+            self.0.lock().unwrap().push(outcome);
+        }
+    }
+
+    fn behind(&self, _: &'static str, _: &str, _: u64, _: f64) {}
+}
+
+#[tokio::test]
+async fn each_transaction_is_reported_once_by_how_it_ended() {
+    let database = shared().await;
+    let proxy = Proxy::to(Postgres::shared().await.addr()).await;
+    proxy.set_delay(Duration::from_millis(2));
+    let heard = Arc::new(Heard::default());
+    let source = source(&database.url_via(proxy.addr()), 1).with_signals(Signals::to(heard.clone()));
+    let mut tx = source.open().await.unwrap();
+    write(&mut tx, "kept").await;
+    tx.commit().await.unwrap();
+    source.open().await.unwrap().rollback().await.unwrap();
+    drop(source.open().await.unwrap());
+    let mut tx = source.open().await.unwrap();
+    sqlx::raw_sql("select 1 / 0").execute(&mut *tx).await.unwrap_err();
+    assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::Aborted);
+    assert!(source.open().await.unwrap().commit().now_or_never().is_none(), "it waits for the server");
+    let ends = ["committed", "rolled_back", "rolled_back", "rolled_back", "unknown"];
+    assert_eq!(*heard.0.lock().unwrap(), ends);
 }
 
 #[tokio::test]

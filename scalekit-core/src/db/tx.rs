@@ -101,6 +101,8 @@ impl<D: Db> Tx<D> {
     pub async fn commit(mut self) -> Result<Position> {
         self.check_own()?;
         let mut open = self.open.take().ok_or_else(ended)?;
+        // Given up from here on, nobody knows.
+        let age = open.age.take().map(|age| age.or("unknown"));
         let conn = open.unsettled()?;
         if D::TransactionManager::get_transaction_depth(conn) == 0 {
             return Err(ended());
@@ -112,7 +114,7 @@ impl<D: Db> Tx<D> {
             }
         };
         open.sound = !matches!(&outcome, Err(error) if error.kind() == ErrorKind::OutcomeUnknown);
-        if let Some(age) = open.age.take() {
+        if let Some(age) = age {
             age.end(match &outcome {
                 Ok(_) => "committed",
                 Err(_) if open.sound => "rolled_back",

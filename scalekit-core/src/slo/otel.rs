@@ -23,7 +23,8 @@ impl Slo {
     ///
     /// **Guarantee**: counters, and the counts of all buckets, are exact at each collection, for any number of readers,
     /// cumulative or delta. Sums are right to rounding. **Non-guarantee**: a view that changes the bounds of a
-    /// histogram gets values that lie in the right bucket of ours only; minimum and maximum are those of buckets.
+    /// histogram gets values that lie in the right bucket of ours only; minimum and maximum are those of buckets. A view
+    /// that drops the gauge `scalekit.slo.exported` stops the histograms, which are fed when it is read.
     ///
     /// ```
     /// # use scalekit_core::slo::{Objective, ObjectiveSet, Slo};
