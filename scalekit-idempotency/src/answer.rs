@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum_core::response::IntoResponse;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use scalekit_core::http::{Problem, Response};
 
-use crate::state::Record;
+use crate::{state::Record, stored::REPLAYED};
 
 pub(crate) fn replay(record: &Record) -> Response {
     let mut response = record.response.replay();
@@ -16,13 +16,20 @@ pub(crate) fn replay(record: &Record) -> Response {
 
 pub(crate) fn mismatch() -> Response {
     let title = "This Idempotency-Key was used with a different request";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title).into_response()
+    replayed(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title))
 }
 
 pub(crate) fn in_flight() -> Response {
     let title = "The first request with this Idempotency-Key still runs";
     let problem = Problem::new(StatusCode::CONFLICT, "in-flight", title);
-    problem.with_retry_after(Duration::from_secs(1)).into_response()
+    replayed(problem.with_retry_after(Duration::from_secs(1)))
+}
+
+/// Every answer but an execution's own says so: what it tells may have been told before.
+fn replayed(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }
 
 pub(crate) fn internal() -> Response {

@@ -44,6 +44,9 @@ use crate::{
 /// | key whose first request still runs | waits, then as above; after the bound 409 with `Retry-After` |
 /// | database down, COMMIT unanswered | 503 with `Retry-After`; repeat with the same key |
 ///
+/// Every answer that no execution of this request has made carries `Idempotent-Replayed: true`, refusals of the key
+/// (409, 422) included.
+///
 /// **Round trips** to the database beside the handler's own: BEGIN, claim, finish, COMMIT with the position; a replay
 /// BEGIN and claim; a duplicate that waited in the same process none. No connection is held while a body arrives.
 ///
