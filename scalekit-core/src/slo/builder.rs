@@ -34,7 +34,7 @@ impl SloBuilder {
     }
 
     /// Follows the largest tenants and those with the most misses, by the principal that
-    /// [`principal_layer`](crate::http::principal_layer) found: see [`Tenants`] for what is bounded. Their names are in
+    /// [`principal_layer`](crate::http::principal_layer) found: see [`Tenants`](super::Tenants) for what is bounded. Their names are in
     /// what is exported then.
     pub fn tenants(mut self) -> Self {
         self.tenants = true;
