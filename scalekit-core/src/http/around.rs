@@ -73,6 +73,83 @@ pub trait Around: Clone + Send + Sync + 'static {
         S::Error: Send;
 }
 
+/// A middleware that has nothing to wait for before the rest of the stack, and calls it at once.
+///
+/// Write [`Around`]: every one of them is a `Through`. This is the seam below it, for what stands around every request
+/// of an app and must cost next to nothing: an `Around` pays for a clone of the inner service, which it owns, and for
+/// a box around its future (with axum two allocations per request); a `Through` names its future and pays for neither.
+///
+/// The guarantees are those of [`Around`].
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// use scalekit_core::http::{AroundLayer, Inner, Request, Through};
+///
+/// #[derive(Clone, Default)]
+/// struct Called(Arc<AtomicU64>);
+///
+/// impl Through for Called {
+///     type Future<S: Inner> = S::Future;
+///
+///     fn through<S: Inner>(&self, request: Request, inner: &mut S) -> S::Future {
+///         self.0.fetch_add(1, Relaxed);
+///         inner.call(request)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let called = Called::default();
+/// let app: axum::Router =
+///     axum::Router::new().route("/", axum::routing::get(|| async { "hello" })).layer(AroundLayer::new(called.clone()));
+/// # use tower::ServiceExt;
+/// app.oneshot(Request::new(axum::body::Body::empty())).await.unwrap();
+/// assert_eq!(called.0.load(Relaxed), 1);
+/// # }
+/// ```
+pub trait Through: Clone + Send + Sync + 'static {
+    /// What becomes of one request.
+    type Future<S: Inner>: Future<Output = Result<Response, S::Error>> + Send;
+
+    /// Handles one request; `inner` is the rest of the stack, ready to be called once, now.
+    fn through<S: Inner>(&self, request: Request, inner: &mut S) -> Self::Future<S>;
+}
+
+/// The rest of the stack, as a [`Through`] sees it: any [`Service`] that axum takes, too.
+///
+/// ```
+/// use scalekit_core::http::{Inner, Request};
+///
+/// fn call<S: Inner>(inner: &mut S) -> S::Future {
+///     inner.call(Request::default())
+/// }
+/// ```
+pub trait Inner:
+    Service<Request, Response = Response, Error: Send, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Inner for S where
+    S: Service<Request, Response = Response, Error: Send, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<A: Around> Through for A {
+    type Future<S: Inner> = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn through<S: Inner>(&self, request: Request, inner: &mut S) -> Self::Future<S> {
+        // `poll_ready` reserved a place in `inner` (a permit, a slot of a buffer), not in its clones: the one that is
+        // ready goes into the future, and the fresh clone stays here to be polled ready for the next call.
+        let fresh = inner.clone();
+        let ready = mem::replace(inner, fresh);
+        Box::pin(self.clone().around(request, ready))
+    }
+}
+
 /// The [`Layer`] of a middleware written as [`Around`]; the example is there.
 #[derive(Clone, Copy, Default)]
 pub struct AroundLayer<A>(A);
@@ -106,27 +183,17 @@ pub struct AroundService<A, S> {
     inner: S,
 }
 
-impl<A, S> Service<Request> for AroundService<A, S>
-where
-    A: Around,
-    S: Service<Request, Response = Response> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-{
+impl<A: Through, S: Inner> Service<Request> for AroundService<A, S> {
     type Response = Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+    type Future = A::Future<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // `poll_ready` reserved a place in `self.inner` (a permit, a slot of a buffer), not in its clones: the one
-        // that is ready goes into the future, and the fresh clone stays here to be polled ready for the next call.
-        let fresh = self.inner.clone();
-        let ready = mem::replace(&mut self.inner, fresh);
-        Box::pin(self.around.clone().around(request, ready))
+        self.around.through(request, &mut self.inner)
     }
 }
 

@@ -8,7 +8,7 @@ mod principal;
 mod problem;
 mod whose;
 
-pub use around::{Around, AroundLayer, AroundService, Request, Response};
+pub use around::{Around, AroundLayer, AroundService, Inner, Request, Response, Through};
 pub use place::Place;
 pub use principal::{Authenticate, RequirePrincipal, principal_layer};
 pub use problem::{Problem, Shed};
