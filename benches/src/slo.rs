@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
     let hello = Objective::new("hello").route(Method::GET, "/hello/{name}");
     let hello = hello.latency(Duration::from_millis(250)).target(0.99).availability(0.999);
     let slo = Slo::new(ObjectiveSet::builder("bench").objective(hello).build().unwrap());
-    let layer = slo.layer(|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+    let layer = slo.layer(|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     vec![
         case("bare router", bare()),
         case("no-op layer (axum's boxes alone)", bare().layer(Identity::new())),

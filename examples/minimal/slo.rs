@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             get(|name: axum::extract::Path<String>| async move { format!("hello, {}", *name) }),
         )
         .route("/metrics", get(|| async move { ([("content-type", CONTENT_TYPE)], metrics.render()) }))
-        .layer(slo.layer(|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)));
+        .layer(slo.layer(|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)));
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);

@@ -193,7 +193,7 @@ async fn every_instrument_arrives_with_its_unit_kind_and_attributes() {
     let app = Router::new()
         .route("/checkout", post(|| async { StatusCode::CREATED }))
         .route("/events", post(events))
-        .layer(slo.layer(|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)));
+        .layer(slo.layer(|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)));
     for path in ["/checkout", "/events", "/nowhere"] {
         let answer = app.clone().oneshot(Request::post(path).body(Body::empty()).unwrap()).await.unwrap();
         axum::body::to_bytes(answer.into_body(), 100).await.unwrap();

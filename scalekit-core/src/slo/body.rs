@@ -1,5 +1,6 @@
 //! Notes the head of a response; a response body that carries the guard to its end and is otherwise the body it wraps.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,7 +15,7 @@ use super::shape::Shape;
 use crate::http::{Response, Shed};
 
 /// Ends the guard now if the server will not ask for a body, or else with the body.
-pub(super) fn measure(response: Response, head_request: bool, mut guard: Guard) -> Response {
+pub(super) fn measure(mut response: Response, head_request: bool, mut guard: Guard) -> Response {
     let status = response.status();
     let shed = status.as_u16() >= 400 && response.extensions().get::<Shed>().is_some();
     let [kind, length] = kind_and_length(response.headers());
@@ -25,7 +26,10 @@ pub(super) fn measure(response: Response, head_request: bool, mut guard: Guard) 
         guard.complete_at_head();
         return response;
     }
-    response.map(|inner| Body::new(MeasuredBody { inner, remaining, guard: Some(guard) }))
+    // In place: a response is moved often enough.
+    let inner = mem::take(response.body_mut());
+    *response.body_mut() = Body::new(MeasuredBody { inner, remaining, guard: Some(guard) });
+    response
 }
 
 struct MeasuredBody {

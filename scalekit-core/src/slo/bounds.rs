@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+const BITS: usize = u64::BITS as usize;
+
 /// The bounds of OpenTelemetry's `http.server.request.duration`, in milliseconds.
 const SEMCONV_MS: [u64; 14] = [5, 10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_500, 5_000, 7_500, 10_000];
 
@@ -9,6 +11,8 @@ const SEMCONV_MS: [u64; 14] = [5, 10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_5
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) nanos: Vec<u64>,
+    /// For each number of bits that a duration can have, the first bound that is not below all such durations.
+    first: [usize; BITS + 1],
     texts: Vec<String>,
 }
 
@@ -23,7 +27,11 @@ impl Bounds {
         nanos.sort_unstable();
         nanos.dedup();
         let texts = nanos.iter().map(|n| seconds_text(*n)).collect();
-        Self { nanos, texts }
+        let first = std::array::from_fn(|bits| {
+            let least = bits.checked_sub(1).map_or(0, |shift| 1 << shift);
+            nanos.partition_point(|bound| *bound < least)
+        });
+        Self { nanos, first, texts }
     }
 
     /// The number of buckets, `+Inf` included.
@@ -33,7 +41,9 @@ impl Bounds {
 
     /// The bucket of a duration: the first whose bound is not below it.
     pub(super) fn bucket(&self, nanos: u64) -> usize {
-        self.nanos.partition_point(|bound| *bound < nanos)
+        // Between two powers of two there are a few bounds at most, so this is shorter than a search.
+        let first = self.first[BITS - nanos.leading_zeros() as usize];
+        first + self.nanos[first..].iter().take_while(|bound| **bound < nanos).count()
     }
 
     /// The `le` text of a bucket.

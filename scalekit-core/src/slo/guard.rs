@@ -1,22 +1,20 @@
 //! Counts one request in and, exactly once and whatever happens to it, out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::bounds::nanos;
-use super::layer::SloLayer;
+use super::handle::Slo;
 use super::outcome::{Head, Outcome};
-use super::routes::SlotId;
 use super::shape::Shape;
 use super::slot::Slot;
 use crate::http::Whose;
 
 /// Owned by the response future, then by the body. Dropping it unfinished is an end too.
 pub(super) struct Guard {
-    layer: SloLayer,
-    slot: SlotId,
-    start: Instant,
+    slo: Slo,
+    slot: Arc<Slot>,
+    /// On the clock of the counters, in nanoseconds.
+    start: u64,
     head: Option<Arrived>,
     /// Who it turned out to be for, where tenants are followed.
     whose: Option<Whose>,
@@ -36,12 +34,10 @@ struct Arrived {
 }
 
 impl Guard {
-    pub(super) fn start(layer: SloLayer, slot: SlotId, whose: Option<Whose>) -> Self {
-        let start = Instant::now();
-        let guard =
-            Self { layer, slot, start, head: None, whose, missed: false, inside: false, ended: false };
-        guard.slot().enter(guard.layer.slo().at(guard.start));
-        guard
+    pub(super) fn start(slo: Slo, slot: Arc<Slot>, whose: Option<Whose>) -> Self {
+        let start = slo.now();
+        slot.enter(start);
+        Self { slo, slot, start, head: None, whose, missed: false, inside: false, ended: false }
     }
 
     /// Runs inner code, so that a panic in it is told from a cancellation.
@@ -64,11 +60,11 @@ impl Guard {
 
     /// The head of the response is there; `detected` is its shape if the route declares none.
     pub(super) fn head(&mut self, head: Head, detected: impl FnOnce() -> Shape) {
-        let (slot, nanos) = (self.slot(), nanos(self.start.elapsed()));
-        let shape = slot.declared_shape().unwrap_or_else(detected);
-        slot.head(nanos, self.layer.slo().bounds());
+        let nanos = self.elapsed();
+        let shape = self.slot.declared_shape().unwrap_or_else(detected);
+        self.slot.head(nanos);
         if shape == Shape::Streaming {
-            self.missed = slot.judge(head.complete(), nanos);
+            self.missed = self.slot.judge(head.complete(), nanos);
         }
         self.head = Some(Arrived { head, nanos, shape });
     }
@@ -92,33 +88,31 @@ impl Guard {
     }
 
     fn end(mut self, outcome: Outcome) {
-        self.settle(outcome, nanos(self.start.elapsed()));
+        let nanos = self.elapsed();
+        self.settle(outcome, nanos);
     }
 
     fn settle(&mut self, outcome: Outcome, nanos: u64) {
         self.ended = true;
-        let mut missed = self.missed;
-        let slot = self.slot();
         let shape = match self.head {
             Some(Arrived { shape, .. }) => shape,
-            None => slot.declared_shape().unwrap_or(Shape::Unary),
+            None => self.slot.declared_shape().unwrap_or(Shape::Unary),
         };
         // A stream was judged by its head, if it got that far.
         if self.head.is_none() || shape == Shape::Unary {
-            missed = slot.judge(outcome, nanos);
+            self.missed = self.slot.judge(outcome, nanos);
         }
         let status = self.head.map(|arrived| arrived.head.status);
-        let slo = self.layer.slo();
-        let now = slo.at(self.start).saturating_add(nanos);
-        slot.leave(now, outcome, status, nanos, shape, slo.bounds());
-        if let (Some(tenants), Some(whose)) = (slo.tenants(), &self.whose) {
-            tenants.record(now, whose.tenant(), !missed, Duration::from_nanos(nanos));
+        let now = self.start.saturating_add(nanos);
+        self.slot.leave(now, outcome, status, nanos, shape);
+        if let (Some(tenants), Some(whose)) = (self.slo.tenants(), &self.whose) {
+            tenants.record(now, whose.tenant(), !self.missed, Duration::from_nanos(nanos));
         }
-        slo.look_if_due(now);
+        self.slo.look_if_due(now);
     }
 
-    fn slot(&self) -> &Slot {
-        self.layer.slo().slot(self.slot)
+    fn elapsed(&self) -> u64 {
+        self.slo.now().saturating_sub(self.start)
     }
 }
 
@@ -132,6 +126,7 @@ impl Drop for Guard {
             None => Outcome::CancelledHead,
             Some(arrived) => arrived.head.dropped(),
         };
-        self.settle(outcome, nanos(self.start.elapsed()));
+        let nanos = self.elapsed();
+        self.settle(outcome, nanos);
     }
 }

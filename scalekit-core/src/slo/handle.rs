@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum_core::body::Body;
-use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use tokio::time::Instant;
 
@@ -20,14 +19,14 @@ use super::naming::Naming;
 use super::objective::Objective;
 use super::rate::Rate;
 use super::report::{Report, report};
-use super::routes::{Routes, SlotId};
+use super::routes::Routes;
 use super::set::ObjectiveSet;
 use super::slot::Slot;
 use super::snapshot::{ObjectiveRow, RouteRow, objective_rows, rows};
 use super::tally::Tally;
 use super::tenants::Tenants;
 use super::text::{self, Format};
-use crate::http::{AroundLayer, Response};
+use crate::http::{AroundLayer, Request, Response};
 use crate::{Error, ErrorKind, Result, Signals};
 
 /// The counters of one app; a clone shares them. The module's page has an example.
@@ -76,11 +75,11 @@ impl Slo {
     ///
     /// `route_of` finds the pattern of the matched route (`/orders/{id}`, never the path `/orders/7`), `None` if no
     /// route matched. With axum that is
-    /// `|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)`, with `Router::layer` after the
+    /// `|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)`, with `Router::layer` after the
     /// routes have been added.
     pub fn layer(
         &self,
-        route_of: impl for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync + 'static,
+        route_of: impl for<'a> Fn(&'a Request) -> Option<&'a str> + Send + Sync + 'static,
     ) -> AroundLayer<SloLayer> {
         AroundLayer::new(SloLayer::new(self.clone(), route_of))
     }
@@ -191,19 +190,15 @@ impl Slo {
     }
 
     /// Where a request is counted.
-    pub(super) fn slot_id(&self, route: Option<&str>, method: &Method) -> SlotId {
-        self.0.routes.id(route, method, &self.0.bounds)
-    }
-
-    pub(super) fn slot(&self, id: SlotId) -> &Slot {
-        self.0.routes.slot(id, &self.0.bounds)
+    pub(super) fn slot(&self, route: Option<&str>, method: &Method) -> &Arc<Slot> {
+        self.0.routes.slot(route, method)
     }
 
     pub(super) fn slots(&self) -> Vec<&Slot> {
         self.0.routes.slots()
     }
 
-    pub(super) fn bounds(&self) -> &Bounds {
+    pub(super) fn bounds(&self) -> &Arc<Bounds> {
         &self.0.bounds
     }
 
@@ -264,11 +259,7 @@ impl Slo {
 
     /// Nanoseconds since these counters were made.
     pub(super) fn now(&self) -> u64 {
-        self.at(Instant::now())
-    }
-
-    pub(super) fn at(&self, instant: Instant) -> u64 {
-        nanos(instant.saturating_duration_since(self.0.epoch))
+        nanos(self.0.epoch.elapsed())
     }
 
     /// Shows the counters to the budgets; the time of it.

@@ -1,5 +1,6 @@
 //! Two histograms of one latency: exact counts per exported bucket, and a fine one for percentiles.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::bounds::Bounds;
@@ -7,17 +8,22 @@ use super::bounds::Bounds;
 /// Counts per exported bucket and the sum of all values; the count is the sum of the buckets.
 #[derive(Debug)]
 pub(super) struct BucketCounts {
+    bounds: Arc<Bounds>,
     counts: Box<[AtomicU64]>,
     sum_nanos: AtomicU64,
 }
 
 impl BucketCounts {
-    pub(super) fn new(buckets: usize) -> Self {
-        Self { counts: zeros(buckets), sum_nanos: AtomicU64::new(0) }
+    pub(super) fn new(bounds: &Arc<Bounds>) -> Self {
+        Self { bounds: bounds.clone(), counts: zeros(bounds.buckets()), sum_nanos: AtomicU64::new(0) }
     }
 
-    pub(super) fn record(&self, bounds: &Bounds, nanos: u64) {
-        if let Some(count) = self.counts.get(bounds.bucket(nanos)) {
+    pub(super) fn bounds(&self) -> &Arc<Bounds> {
+        &self.bounds
+    }
+
+    pub(super) fn record(&self, nanos: u64) {
+        if let Some(count) = self.counts.get(self.bounds.bucket(nanos)) {
             count.fetch_add(1, Relaxed);
             self.sum_nanos.fetch_add(nanos, Relaxed);
         }

@@ -42,11 +42,11 @@ pub(super) struct Hops {
 }
 
 impl Hops {
-    pub(super) fn record(&self, operation: Operation, took: Duration, bounds: &Bounds) {
+    pub(super) fn record(&self, operation: Operation, took: Duration, bounds: &Arc<Bounds>) {
         let known = self.known.load();
         match known.get(&operation) {
-            Some(times) => times.record(took, bounds),
-            None => self.learn(operation, bounds).record(took, bounds),
+            Some(times) => times.record(took),
+            None => self.learn(operation, bounds).record(took),
         }
     }
 
@@ -58,7 +58,7 @@ impl Hops {
         all
     }
 
-    fn learn(&self, operation: Operation, bounds: &Bounds) -> Arc<Times> {
+    fn learn(&self, operation: Operation, bounds: &Arc<Bounds>) -> Arc<Times> {
         let _one_at_a_time = self.grow.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load_full();
         let place = if known.len() < MAX_OPERATIONS || known.contains_key(&operation) {
@@ -69,8 +69,7 @@ impl Hops {
         if let Some(times) = known.get(&place) {
             return times.clone();
         }
-        let times =
-            Arc::new(Times { buckets: BucketCounts::new(bounds.buckets()), fine: FineHistogram::new() });
+        let times = Arc::new(Times { buckets: BucketCounts::new(bounds), fine: FineHistogram::new() });
         let mut grown = Known::clone(&known);
         grown.insert(place, times.clone());
         self.known.store(Arc::new(grown));
@@ -79,9 +78,9 @@ impl Hops {
 }
 
 impl Times {
-    fn record(&self, took: Duration, bounds: &Bounds) {
+    fn record(&self, took: Duration) {
         let nanos = nanos(took);
-        self.buckets.record(bounds, nanos);
+        self.buckets.record(nanos);
         self.fine.record(nanos);
     }
 }

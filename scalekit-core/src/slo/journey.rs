@@ -15,7 +15,6 @@ pub(super) struct Journey {
     /// Its place in the set.
     pub(super) objective: usize,
     terms: Terms,
-    bounds: Arc<Bounds>,
     verdicts: Verdicts,
     fine: FineHistogram,
     durations: BucketCounts,
@@ -27,10 +26,9 @@ impl Journey {
         Self {
             objective: place,
             terms: objective.terms(),
-            bounds: bounds.clone(),
             verdicts: Verdicts::default(),
             fine: FineHistogram::new(),
-            durations: BucketCounts::new(bounds.buckets()),
+            durations: BucketCounts::new(bounds),
         }
     }
 
@@ -85,7 +83,7 @@ impl Step {
     pub fn done(&self, elapsed: Duration) {
         let (journey, nanos) = (&self.0, nanos(elapsed));
         journey.fine.record(nanos);
-        journey.durations.record(&journey.bounds, nanos);
+        journey.durations.record(nanos);
         journey.verdicts.count(journey.terms.pace(nanos));
     }
 

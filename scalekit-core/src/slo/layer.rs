@@ -1,25 +1,26 @@
 //! The middleware: counts a request in, runs the rest of the stack, hands the guard to the body.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use axum_core::response::IntoResponse;
+use futures_util::future::Either;
 use http::Method;
-use http::request::Parts;
-use tower_service::Service;
+use pin_project_lite::pin_project;
 
 use super::body::measure;
 use super::guard::Guard;
 use super::handle::Slo;
-use crate::http::{Around, Place, Request, Response, Whose};
+use crate::http::{Inner, Place, Request, Response, Through, Whose};
 
 /// Finds the route that the router matched: its pattern, never the path.
-type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
+type RouteOf = dyn for<'a> Fn(&'a Request) -> Option<&'a str> + Send + Sync;
 
 /// The middleware of a [`Slo`]; made by [`Slo::layer`], where the example is.
-// One count of references for both: it is cloned once per request, and lives on in the guard.
+// One count of references for both: axum clones it with each request.
 #[derive(Clone)]
 pub struct SloLayer(Arc<Wired>);
 
@@ -31,7 +32,7 @@ struct Wired {
 impl SloLayer {
     pub(super) fn new(
         slo: Slo,
-        route_of: impl for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync + 'static,
+        route_of: impl for<'a> Fn(&'a Request) -> Option<&'a str> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Wired { slo, route_of: Box::new(route_of) }))
     }
@@ -41,53 +42,56 @@ impl SloLayer {
     }
 }
 
-impl Around for SloLayer {
-    // Not an `async fn`: a request counts from the call of the service, polled or not.
-    fn around<S>(
-        self,
-        request: Request,
-        mut inner: S,
-    ) -> impl Future<Output = Result<Response, S::Error>> + Send
-    where
-        S: Service<Request, Response = Response> + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-    {
-        let (mut parts, body) = request.into_parts();
-        let misplaced = Place::Slo.enter(&mut parts.extensions).err();
-        let slot = self.0.slo.slot_id((self.0.route_of)(&parts), &parts.method);
-        let head_request = parts.method == Method::HEAD;
-        let whose = self.0.slo.tenants().map(|_| Whose::default());
+impl Through for SloLayer {
+    type Future<S: Inner> = Either<Ready<Result<Response, S::Error>>, Measured<S::Future>>;
+
+    fn through<S: Inner>(&self, mut request: Request, inner: &mut S) -> Self::Future<S> {
+        let misplaced = Place::Slo.enter(request.extensions_mut()).err();
+        let slot = self.slo().slot((self.0.route_of)(&request), request.method()).clone();
+        let head_request = request.method() == Method::HEAD;
+        let whose = self.slo().tenants().map(|_| Whose::default());
         if let Some(whose) = &whose {
-            parts.extensions.insert(whose.clone());
+            request.extensions_mut().insert(whose.clone());
         }
-        let mut guard = Guard::start(self, slot, whose);
-        // Called here and not in the future, which then need not hold request and service.
-        let response = match misplaced {
-            None => {
-                guard.enter_inner();
-                let response = inner.call(Request::from_parts(parts, body));
-                guard.leave_inner();
-                Ok(response)
-            }
-            Some(problem) => Err(problem),
-        };
-        async move {
-            let response = match response {
-                Ok(response) => {
-                    let mut response = pin!(response);
-                    poll_fn(|cx| guard.watch(|| response.as_mut().poll(cx))).await
-                }
-                Err(problem) => Ok(problem.into_response()),
-            };
-            match response {
-                Ok(response) => Ok(measure(response, head_request, guard)),
-                Err(error) => {
+        let mut guard = Guard::start(self.slo().clone(), slot, whose);
+        if let Some(problem) = misplaced {
+            return Either::Left(ready(Ok(measure(problem.into_response(), head_request, guard))));
+        }
+        // A request counts from here, polled or not.
+        guard.enter_inner();
+        let inner = inner.call(request);
+        guard.leave_inner();
+        Either::Right(Measured { inner, head_request, guard: Some(guard) })
+    }
+}
+
+pin_project! {
+    // By hand, since an `async` block would move the inner future once more: it holds the request.
+    pub struct Measured<F> {
+        #[pin]
+        inner: F,
+        head_request: bool,
+        guard: Option<Guard>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for Measured<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(guard) = this.guard else { return this.inner.poll(cx) };
+        let answer = ready!(guard.watch(|| this.inner.poll(cx)));
+        let guard = this.guard.take();
+        Poll::Ready(match (answer, guard) {
+            (Ok(response), Some(guard)) => Ok(measure(response, *this.head_request, guard)),
+            (answer, guard) => {
+                if let Some(guard) = guard {
                     guard.fail();
-                    Err(error)
                 }
+                answer
             }
-        }
+        })
     }
 }
 

@@ -28,7 +28,7 @@
 //! let app: Router = Router::new()
 //!     .route("/checkout", post(|| async { "placed" }))
 //!     .route("/metrics", get(move || async move { ([("content-type", CONTENT_TYPE)], scrape.render()) }))
-//!     .layer(slo.layer(|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)));
+//!     .layer(slo.layer(|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)));
 //! # use tower::ServiceExt;
 //! # let request = http::Request::post("/checkout").body(axum::body::Body::empty()).unwrap();
 //! # let answer = app.oneshot(request).await.unwrap();

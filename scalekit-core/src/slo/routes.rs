@@ -59,29 +59,24 @@ pub(super) struct Routes {
     grow: Mutex<()>,
     unmatched: Route,
     other: Route,
-}
-
-/// Names a slot that exists, without holding on to it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SlotId {
-    place: usize,
-    method: usize,
+    bounds: Arc<Bounds>,
 }
 
 struct Route {
     label: Arc<str>,
-    slots: [OnceLock<Box<Slot>>; METHODS.len()],
+    slots: [OnceLock<Arc<Slot>>; METHODS.len()],
 }
 
 impl Routes {
     /// Makes the slots of every declared route.
-    pub(super) fn new(set: &ObjectiveSet, journeys: &[Arc<Journey>], bounds: &Bounds) -> Self {
+    pub(super) fn new(set: &ObjectiveSet, journeys: &[Arc<Journey>], bounds: &Arc<Bounds>) -> Self {
         let routes = Self {
             places: std::iter::repeat_with(OnceLock::new).take(PLACES).collect(),
             known: AtomicUsize::new(0),
             grow: Mutex::new(()),
             unmatched: Route::new(UNMATCHED),
             other: Route::new(OTHER),
+            bounds: bounds.clone(),
         };
         let mut declared: BTreeMap<(&str, usize), Promises> = BTreeMap::new();
         for (at, objective) in set.objectives().iter().enumerate() {
@@ -99,19 +94,13 @@ impl Routes {
     }
 
     /// The slot of a request; it is made if this is the first one.
-    pub(super) fn id(&self, route: Option<&str>, method: &Method, bounds: &Bounds) -> SlotId {
+    pub(super) fn slot(&self, route: Option<&str>, method: &Method) -> &Arc<Slot> {
         let place = match route {
             None | Some(UNMATCHED) => UNMATCHED_PLACE,
             Some(OTHER) => OTHER_PLACE,
             Some(label) => self.find(label).unwrap_or_else(|_| self.learn(label)),
         };
-        let method = method_index(method);
-        self.route(place).slot(method, bounds);
-        SlotId { place, method }
-    }
-
-    pub(super) fn slot(&self, id: SlotId, bounds: &Bounds) -> &Slot {
-        self.route(id.place).slot(id.method, bounds)
+        self.route(place).slot(method_index(method), &self.bounds)
     }
 
     /// Every slot there is, by route and method.
@@ -120,7 +109,7 @@ impl Routes {
         routes.sort_unstable_by(|a, b| a.label.cmp(&b.label));
         routes.extend([&self.unmatched, &self.other]);
         let slots = routes.into_iter().flat_map(|route| route.slots.iter());
-        slots.filter_map(OnceLock::get).map(Box::as_ref).collect()
+        slots.filter_map(OnceLock::get).map(Arc::as_ref).collect()
     }
 
     fn route(&self, place: usize) -> &Route {
@@ -171,7 +160,7 @@ impl Route {
     }
 
     /// The slot of a method; nothing is promised for one that was not declared.
-    fn slot(&self, method: usize, bounds: &Bounds) -> &Slot {
+    fn slot(&self, method: usize, bounds: &Arc<Bounds>) -> &Arc<Slot> {
         match self.slots[method].get() {
             Some(slot) => slot,
             None => self.make_slot(method, Promises::default(), bounds),
@@ -179,9 +168,9 @@ impl Route {
     }
 
     #[cold]
-    fn make_slot(&self, method: usize, promises: Promises, bounds: &Bounds) -> &Slot {
+    fn make_slot(&self, method: usize, promises: Promises, bounds: &Arc<Bounds>) -> &Arc<Slot> {
         self.slots[method]
-            .get_or_init(|| Box::new(Slot::new(METHODS[method], self.label.clone(), promises, bounds)))
+            .get_or_init(|| Arc::new(Slot::new(METHODS[method], self.label.clone(), promises, bounds)))
     }
 }
 

@@ -73,10 +73,15 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(method: &'static str, route: Arc<str>, promises: Promises, bounds: &Bounds) -> Self {
+    pub(super) fn new(
+        method: &'static str,
+        route: Arc<str>,
+        promises: Promises,
+        bounds: &Arc<Bounds>,
+    ) -> Self {
         let streams = OnceLock::new();
         if promises.judged.is_some_and(|judged| judged.shape == Some(Shape::Streaming)) {
-            streams.get_or_init(|| BucketCounts::new(bounds.buckets()));
+            streams.get_or_init(|| BucketCounts::new(bounds));
         }
         Self {
             method,
@@ -86,9 +91,9 @@ impl Slot {
             outcomes: Default::default(),
             verdicts: Verdicts::default(),
             fine: FineHistogram::new(),
-            heads: BucketCounts::new(bounds.buckets()),
+            heads: BucketCounts::new(bounds),
             streams,
-            headless: BucketCounts::new(bounds.buckets()),
+            headless: BucketCounts::new(bounds),
             statuses: Default::default(),
             other_status: OnceLock::new(),
         }
@@ -99,8 +104,8 @@ impl Slot {
     }
 
     /// Counts the head of a response.
-    pub(super) fn head(&self, nanos: u64, bounds: &Bounds) {
-        self.heads.record(bounds, nanos);
+    pub(super) fn head(&self, nanos: u64) {
+        self.heads.record(nanos);
     }
 
     /// Counts a request for its objective; once, at the head of a stream or at the end of everything else. Whether it
@@ -126,13 +131,12 @@ impl Slot {
         status: Option<StatusCode>,
         nanos: u64,
         shape: Shape,
-        bounds: &Bounds,
     ) {
         let durations = match shape {
-            Shape::Unary => self.buckets(status, bounds),
-            Shape::Streaming => self.streams.get_or_init(|| BucketCounts::new(bounds.buckets())),
+            Shape::Unary => self.buckets(status),
+            Shape::Streaming => self.streams.get_or_init(|| self.counts()),
         };
-        durations.record(bounds, nanos);
+        durations.record(nanos);
         self.outcomes[outcome.index()].fetch_add(1, Relaxed);
         // Last: who sees that it has ended sees all that was counted of it.
         self.in_flight.leave(now);
@@ -192,15 +196,21 @@ impl Slot {
         headless.into_iter().chain(statuses).chain(other)
     }
 
-    fn buckets(&self, status: Option<StatusCode>, bounds: &Bounds) -> &BucketCounts {
+    fn buckets(&self, status: Option<StatusCode>) -> &BucketCounts {
         let Some(status) = status else { return &self.headless };
         // A route answers with a handful of statuses: the first places are found at once and never move.
         for place in &self.statuses {
-            let (owner, counts) = place.get_or_init(|| (status, BucketCounts::new(bounds.buckets())));
+            let (owner, counts) = place.get_or_init(|| (status, self.counts()));
             if *owner == status {
                 return counts;
             }
         }
-        self.other_status.get_or_init(|| BucketCounts::new(bounds.buckets()))
+        self.other_status.get_or_init(|| self.counts())
+    }
+
+    /// Counters of the same bounds as all others of this slot.
+    #[cold]
+    fn counts(&self) -> BucketCounts {
+        BucketCounts::new(self.heads.bounds())
     }
 }

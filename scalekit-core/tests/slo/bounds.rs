@@ -108,7 +108,7 @@ fn routes_learned_by_several_threads_are_counted_once_each() {
             for thread in 0..THREADS {
                 let (slo, start) = (&slo, &start);
                 scope.spawn(move || {
-                    let layer = slo.layer(|parts| parts.headers.get("route")?.to_str().ok());
+                    let layer = slo.layer(|request| request.headers().get("route")?.to_str().ok());
                     let ready = tower::service_fn(|_| async {
                         Ok::<_, std::convert::Infallible>(axum::response::Response::default())
                     });

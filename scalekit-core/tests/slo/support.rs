@@ -25,7 +25,7 @@ pub(crate) fn checkout(threshold: Duration) -> ObjectiveSet {
 
 /// The layer of `slo` around all routes of `router`.
 pub(crate) fn layered(slo: &Slo, router: Router) -> Router {
-    router.layer(slo.layer(|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)))
+    router.layer(slo.layer(|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)))
 }
 
 pub(crate) fn request(method: &str, path: &str) -> Request<Body> {

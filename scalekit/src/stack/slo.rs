@@ -8,7 +8,7 @@ use super::Stack;
 impl Stack {
     /// Measures every answer, by axum's route templates.
     pub fn slo(mut self, slo: &Slo) -> Self {
-        let layer = slo.layer(|parts| parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+        let layer = slo.layer(|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
         self.slo = Some(Box::new(move |routes| routes.layer(layer)));
         self
     }
