@@ -12,8 +12,9 @@ use http_body_util::BodyExt;
 use scalekit_core::slo::Slo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::mishaps::{Step, scripted};
 use crate::parse::parse;
-use crate::support::{Step, checkout, layered, only_outcome, row, scripted, send};
+use crate::support::{checkout, layered, only_outcome, row, send};
 
 const T: Duration = Duration::from_millis(300);
 

@@ -11,14 +11,14 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use scalekit_core::slo::{MAX_ROUTES, MAX_STATUSES, Slo};
-use scalekit_testkit::full;
+use scalekit_testkit::{Rng, full, seed};
 
 use crate::parse::parse;
-use crate::support::{Random, checkout, layered, row, send};
+use crate::support::{checkout, layered, row, send};
 
 #[tokio::test]
 async fn random_paths_and_methods_are_one_route_and_ten_methods() {
-    let mut random = Random::seeded("paths");
+    let mut random = Rng::new(seed());
     let slo = Slo::new(checkout(Duration::from_millis(300)));
     let app = layered(&slo, Router::new().route("/orders/{id}", get(|| async {})));
     let mut series = 0;

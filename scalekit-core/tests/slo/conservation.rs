@@ -1,24 +1,19 @@
 //! Every request that enters ends in exactly one outcome, wherever it is dropped and however it breaks.
 
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use http_body::Body as _;
-use scalekit_core::http::{Problem, Shed};
+use axum::http::Method;
+use axum::response::Response;
+use axum::routing::post;
 use scalekit_core::slo::{Objective, ObjectiveSet, Outcome, Slo};
-use scalekit_testkit::{evidence, full};
+use scalekit_testkit::{Rng, evidence, full, seed};
 use tower::ServiceExt;
 
+use crate::mishaps::{End, Mishap, misbehave, routes};
 use crate::parse::parse;
-use crate::support::{Random, Step, checkout, layered, only_outcome, request, row, scripted, send};
+use crate::support::{checkout, layered, only_outcome, request, row, send};
 
 /// As many as it takes to make each outcome many times.
 fn requests() -> u64 {
@@ -27,41 +22,25 @@ fn requests() -> u64 {
 
 #[test]
 fn outcomes_sum_up_to_the_requests_started() {
-    let mut random = Random::seeded("conservation");
+    let mut random = Rng::new(seed());
     let hour = Duration::from_secs(3_600);
     let plan =
         |name: &str| Objective::new(name).route(Method::GET, "/plan/{steps}").latency(hour).target(0.9);
     let set = ObjectiveSet::builder("shop").objective(plan("plan"));
     let set = set.objective(plan("journey").until("done"));
     let slo = Slo::new(set.build().unwrap());
-    let app = layered(
-        &slo,
-        Router::new().route("/checkout", post(|| misbehave(0))).route(
-            "/plan/{steps}",
-            get(|axum::extract::Path(plan): axum::extract::Path<u64>| misbehave(plan)),
-        ),
-    );
+    let app = layered(&slo, routes());
     let (mut dropped, mut heads, mut streams, requests) = (0, 0, 0, requests());
     let (mut good, mut failed) = (0, 0);
     let mut expected = [0_u64; Outcome::ALL.len()];
     for _ in 0..requests {
-        let path = match random.below(10) {
-            0 => "/checkout".to_owned(),
-            1 => format!("/nowhere/{}", random.below(1_000)),
-            _ => format!("/plan/{}", random.below(4_096)),
-        };
-        let method = if path == "/checkout" {
-            "POST"
-        } else {
-            ["GET", "GET", "GET", "BREW"][random.below(4) as usize]
-        };
-        let polls = if random.below(10) < 3 { random.below(12) } else { u64::MAX };
-        let End { head, stream, outcome } = drive(&app, method, &path, polls);
+        let request = Mishap::random(&mut random);
+        let End { head, stream, outcome } = request.drive(&app);
         heads += u64::from(head.is_some());
         streams += u64::from(stream);
         dropped += u64::from(matches!(outcome, Outcome::CancelledHead | Outcome::CancelledBody));
         expected[Outcome::ALL.iter().position(|o| *o == outcome).unwrap()] += 1;
-        if method == "GET" && path.starts_with("/plan/") {
+        if request.method == "GET" && request.path.starts_with("/plan/") {
             let judged = head.filter(|_| stream).unwrap_or(outcome);
             good += u64::from(judged == Outcome::Ok);
             let broken = [Outcome::ServerError, Outcome::BodyError, Outcome::Panicked].contains(&judged);
@@ -101,7 +80,7 @@ fn outcomes_sum_up_to_the_requests_started() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_holds_when_tasks_are_aborted_on_several_threads() {
-    let mut random = Random::seeded("aborts");
+    let mut random = Rng::new(seed());
     let slo = Slo::new(checkout(Duration::from_millis(300)));
     let app = layered(&slo, Router::new().route("/checkout", post(|| misbehave(0x303))));
     let mut tasks = Vec::new();
@@ -162,100 +141,4 @@ async fn an_inner_error_is_a_server_error_without_a_status() {
     let labels = [("http_request_method", "GET"), ("http_route", "/direct")];
     let scrape = parse(&slo.render());
     assert_eq!(scrape.value("http_server_request_duration_seconds_count", &labels), 1.0);
-}
-
-/// Polls a request by hand and drops it after `polls` polls; says how it ended, seen from outside.
-fn drive(app: &Router, method: &str, path: &str, polls: u64) -> End {
-    let mut left = polls;
-    let mut cx = Context::from_waker(Waker::noop());
-    // The router itself is no part of a request: the layer counts from the first poll on, which calls it.
-    let mut head = Box::pin(app.clone().oneshot(request(method, path)));
-    left = left.max(1);
-    let response = loop {
-        if left == 0 {
-            return End { head: None, stream: false, outcome: Outcome::CancelledHead };
-        }
-        left -= 1;
-        match catch_unwind(AssertUnwindSafe(|| head.as_mut().poll(&mut cx))) {
-            Err(_) => return End { head: None, stream: false, outcome: Outcome::Panicked },
-            Ok(Poll::Pending) => {}
-            Ok(Poll::Ready(response)) => break response.unwrap(),
-        }
-    };
-    let by_status = match response.status().as_u16() {
-        400.. if response.extensions().get::<Shed>().is_some() => Some(Outcome::Shed),
-        500.. => Some(Outcome::ServerError),
-        400.. => Some(Outcome::ClientError),
-        _ => None,
-    };
-    let stream = response.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream");
-    let mut body = response.into_body();
-    let outcome = loop {
-        if body.is_end_stream() {
-            break by_status.unwrap_or(Outcome::Ok);
-        }
-        if left == 0 {
-            break by_status.unwrap_or(Outcome::CancelledBody);
-        }
-        left -= 1;
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut body).poll_frame(&mut cx))) {
-            Err(_) => break Outcome::Panicked,
-            Ok(Poll::Ready(None)) => break by_status.unwrap_or(Outcome::Ok),
-            Ok(Poll::Ready(Some(Err(_)))) => {
-                break match by_status {
-                    Some(told @ (Outcome::ServerError | Outcome::Shed)) => told,
-                    _ => Outcome::BodyError,
-                };
-            }
-            Ok(_) => {}
-        }
-    };
-    End { head: Some(by_status.unwrap_or(Outcome::Ok)), stream, outcome }
-}
-
-/// How a request ended.
-struct End {
-    /// What its head told, if there was one.
-    head: Option<Outcome>,
-    stream: bool,
-    outcome: Outcome,
-}
-
-/// A handler whose every turn is chosen by bits of the plan.
-async fn misbehave(plan: u64) -> Response {
-    for _ in 0..plan & 3 {
-        yield_once().await;
-    }
-    assert!((plan >> 2) & 7 != 1, "the handler panicked on purpose");
-    let status = match (plan >> 5) & 7 {
-        1 => StatusCode::INTERNAL_SERVER_ERROR,
-        2 => StatusCode::CONFLICT,
-        3 => return Problem::overloaded(Duration::from_secs(1)).into_response(),
-        _ => StatusCode::OK,
-    };
-    let mut steps = Vec::new();
-    for step in 0..(plan >> 8) & 3 {
-        steps.push(Step::Yield);
-        steps.push(Step::Data(b"chunk"));
-        if step == 1 && (plan >> 10) & 3 == 1 {
-            steps.push(Step::Error);
-        }
-        if step == 1 && (plan >> 10) & 3 == 2 {
-            steps.push(Step::Panic);
-        }
-    }
-    let kind = if (plan >> 5) & 7 == 7 { "text/event-stream" } else { "text/plain" };
-    (status, [("content-type", kind)], scripted(steps)).into_response()
-}
-
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use scalekit_core::http::{Problem, Shed};
 use scalekit_core::slo::{Objective, ObjectiveSet, Outcome, RouteRow, Slo};
-use scalekit_testkit::full;
+use scalekit_testkit::{Rng, full, seed};
 
 use crate::parse::parse;
-use crate::support::{Random, checkout, layered, only_outcome, row, send, take};
+use crate::support::{checkout, layered, only_outcome, row, send, take};
 
 const T: Duration = Duration::from_millis(300);
 
@@ -59,7 +59,7 @@ async fn only_a_marked_refusal_is_shed() {
 /// Good, total and Apdex are what whole numbers say, in the rows, in the counters and in the buckets of T and 4T.
 #[tokio::test(start_paused = true)]
 async fn apdex_is_exact() {
-    let mut random = Random::seeded("apdex");
+    let mut random = Rng::new(seed());
     for threshold in [100_000, 300_000_000, 333_333_333] {
         let slo = Slo::new(checkout(Duration::from_nanos(threshold)));
         assert_eq!(row(&slo, "POST", "/checkout").apdex, None, "no request, no score");

@@ -10,10 +10,10 @@ use axum::routing::post;
 use scalekit_core::ErrorKind;
 use scalekit_core::http::Problem;
 use scalekit_core::slo::{Objective, ObjectiveRow, ObjectiveSet, Outcome, Slo};
-use scalekit_testkit::full;
+use scalekit_testkit::{Rng, full, seed};
 
 use crate::parse::parse;
-use crate::support::{Random, decimal, layered, send};
+use crate::support::{decimal, layered, send};
 
 const T: Duration = Duration::from_millis(700);
 
@@ -104,7 +104,7 @@ async fn several_routes_and_several_journeys_share_requests() {
 /// Steps, failures and the bounds of T and 4T against whole numbers, from several threads.
 #[test]
 fn steps_are_exact() {
-    let mut random = Random::seeded("journeys");
+    let mut random = Rng::new(seed());
     let slo = slo([paid()]);
     let threshold = u64::try_from(T.as_nanos()).unwrap();
     let (threads, each): (u64, u64) = (4, if full() { 25_000 } else { 1_000 });

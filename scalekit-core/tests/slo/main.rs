@@ -10,6 +10,7 @@ mod counting;
 mod declaration;
 mod journeys;
 mod lag;
+mod mishaps;
 mod openmetrics;
 mod overrides;
 mod parse;

@@ -10,8 +10,9 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use scalekit_core::slo::{Objective, ObjectiveSet, RouteRow, Shape, Slo};
 
+use crate::mishaps::{Step, scripted};
 use crate::parse::{Scrape, parse};
-use crate::support::{Step, checkout, layered, only_outcome, row, scripted, send};
+use crate::support::{checkout, layered, only_outcome, row, send};
 
 const T: Duration = Duration::from_millis(300);
 const HEAD: Duration = Duration::from_millis(100);

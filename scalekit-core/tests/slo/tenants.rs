@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use scalekit_core::slo::{TenantExport, TenantRow, Tenants};
+use scalekit_testkit::{Rng, seed};
 
-use crate::zipf::{Random, Zipf};
+use crate::zipf::{Zipf, unit};
 
 const S: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * S;
@@ -26,7 +27,7 @@ fn recall(rows: &[TenantRow], truth: &BTreeMap<String, u64>) -> usize {
 
 #[test]
 fn the_largest_and_the_failing_are_found_among_a_hundred_thousand() {
-    let (zipf, mut random) = (Zipf::new(100_000, 1.1), Random::fresh());
+    let (zipf, mut random) = (Zipf::new(100_000, 1.1), Rng::new(seed()));
     let tenants = Tenants::new();
     let memory = tenants.bytes();
     let (mut volume, mut misses) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
@@ -36,9 +37,9 @@ fn the_largest_and_the_failing_are_found_among_a_hundred_thousand() {
     for event in 0..2_000_000_u64 {
         let rank = zipf.rank(&mut random);
         let name = format!("tenant-{rank}");
-        let good = !failing(rank) && random.unit() >= 0.002;
+        let good = !failing(rank) && unit(&mut random) >= 0.002;
         // Log-normal about 20 ms times the tenant's own factor.
-        let bell = (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;
+        let bell = (0..12).map(|_| unit(&mut random)).sum::<f64>() - 6.0;
         let seconds = 0.02 * (1.0 + (rank % 7) as f64) * (0.6 * bell).exp();
         tenants.record(event * 1_000, Some(&name), good, Duration::from_secs_f64(seconds));
         *volume.entry(name.clone()).or_default() += 1;
@@ -75,11 +76,11 @@ fn the_largest_and_the_failing_are_found_among_a_hundred_thousand() {
 
 #[test]
 fn a_million_random_tenants_leave_memory_and_series_as_they_were() {
-    let (tenants, mut random) = (Tenants::new(), Random::fresh());
+    let (tenants, mut random) = (Tenants::new(), Rng::new(seed()));
     let memory = tenants.bytes();
     let mut named = BTreeSet::new();
     for event in 0..1_000_000_u64 {
-        let name = format!("{:016x}", random.next());
+        let name = format!("{:016x}", random.next_u64());
         let now = event * 10 * S / 1_000;
         tenants.record(now, Some(&name), event % 3 > 0, MS);
         if event % 10_000 == 0 {
@@ -94,7 +95,7 @@ fn a_million_random_tenants_leave_memory_and_series_as_they_were() {
 
 #[test]
 fn series_are_few_change_slowly_and_add_up() {
-    let (tenants, mut random) = (Tenants::new(), Random::fresh());
+    let (tenants, mut random) = (Tenants::new(), Rng::new(seed()));
     let (mut total, mut good) = (0, 0);
     let mut before: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut joined: Vec<u64> = Vec::new();
@@ -103,7 +104,7 @@ fn series_are_few_change_slowly_and_add_up() {
     for second in 0..12 * 3_600_u64 {
         let now = second * S;
         for _ in 0..8 {
-            let tenant = second / 300 * 3 + random.next() % 15;
+            let tenant = second / 300 * 3 + random.next_u64() % 15;
             let is_good = tenant % 5 > 0;
             tenants.record(now, Some(&format!("t{tenant}")), is_good, MS);
             (total, good) = (total + 1, good + u64::from(is_good));

@@ -11,8 +11,9 @@ use axum::routing::post;
 use http_body_util::BodyExt;
 use scalekit_core::slo::Slo;
 
+use crate::mishaps::{Step, scripted};
 use crate::parse::parse;
-use crate::support::{Step, checkout, decimal, layered, only_outcome, row, scripted, send, take};
+use crate::support::{checkout, decimal, layered, only_outcome, row, send, take};
 
 #[tokio::test(start_paused = true)]
 async fn every_whole_millisecond_is_an_exact_boundary() {

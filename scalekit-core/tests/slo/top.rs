@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use scalekit_core::slo::{TopK, TopKey};
+use scalekit_testkit::{Rng, seed};
 
-use crate::zipf::{Random, Zipf};
+use crate::zipf::Zipf;
 
 proptest! {
     #[test]
@@ -42,7 +43,7 @@ proptest! {
 
 #[test]
 fn the_twenty_heaviest_of_a_hundred_thousand_are_found() {
-    let (zipf, mut random) = (Zipf::new(100_000, 1.1), Random::fresh());
+    let (zipf, mut random) = (Zipf::new(100_000, 1.1), Rng::new(seed()));
     let (mut top, mut truth) = (TopK::default(), vec![0_u64; 100_000]);
     for _ in 0..2_000_000 {
         let rank = zipf.rank(&mut random);
@@ -61,10 +62,10 @@ fn the_twenty_heaviest_of_a_hundred_thousand_are_found() {
 
 #[test]
 fn a_million_keys_leave_memory_as_it_was() {
-    let (mut top, mut random) = (TopK::new(256), Random::fresh());
+    let (mut top, mut random) = (TopK::new(256), Rng::new(seed()));
     let before = top.bytes();
     for _ in 0..1_000_000 {
-        top.add(&TopKey::new(&format!("{:x}", random.next())), 1);
+        top.add(&TopKey::new(&format!("{:x}", random.next_u64())), 1);
     }
     assert_eq!((top.bytes(), top.len(), top.capacity(), top.total()), (before, 256, 256, 1_000_000));
     assert!(before < 40_000, "{before}");
