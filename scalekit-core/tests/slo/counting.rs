@@ -64,7 +64,7 @@ async fn apdex_is_exact() {
         let slo = Slo::new(checkout(Duration::from_nanos(threshold)));
         assert_eq!(row(&slo, "POST", "/checkout").apdex, None, "no request, no score");
         let mut oracle = [0_u64; 3];
-        let requests: u64 = if full() { 300_000 } else { 3_000 };
+        let requests: u64 = if full() { 334_000 } else { 3_000 };
         for n in 0..requests {
             let near = [threshold, threshold * 4][random.below(2) as usize];
             // Half of them within 2 ns of a border.
