@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::bounds::Bounds;
 use super::handle::Slo;
-use super::histogram::BucketCounts;
+use super::histogram::{BucketCounts, CutHistogram};
 use super::naming::{Name, Naming};
 
 /// One metric with all its series.
@@ -55,6 +55,10 @@ pub(super) struct Times<'a> {
 impl<'a> Times<'a> {
     fn read(counts: &BucketCounts, bounds: &'a Bounds) -> Value<'a> {
         Value::Times(Self { counts: counts.counts().collect(), sum: counts.sum_seconds(), bounds })
+    }
+
+    fn cut(histogram: &CutHistogram, bounds: &'a Bounds) -> Value<'a> {
+        Value::Times(Self { counts: histogram.counts(), sum: histogram.sum_seconds(), bounds })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Two histograms of one latency: exact counts per exported bucket, and a fine one for percentiles.
+//! Histograms of a latency: exact counts per exported bucket, fine ones for percentiles, and both in one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -66,18 +66,78 @@ impl FineHistogram {
             count.fetch_add(1, Relaxed);
         }
     }
+}
 
-    /// The percentiles asked for in seconds, of all values of these histograms; none if there is none.
-    pub(super) fn percentiles<'a, const N: usize>(
-        all: impl IntoIterator<Item = &'a Self>,
-        percents: [u64; N],
-    ) -> [Option<f64>; N] {
-        let mut counts = vec![0; FINE_BUCKETS];
-        for histogram in all {
-            for (sum, count) in counts.iter_mut().zip(&histogram.counts) {
-                *sum += count.load(Relaxed);
-            }
+/// Exact and fine at once, where both count the same values: one addition and that of the sum.
+///
+/// The index of a value's fine bucket and that of its exported bucket both grow with the value, so their sum names
+/// the pair: each fine bucket is cut where a bound lies in it, and both histograms are sums of neighbouring cells.
+#[derive(Debug)]
+pub(super) struct CutHistogram {
+    bounds: Arc<Bounds>,
+    cells: Box<[AtomicU64]>,
+    sum_nanos: AtomicU64,
+}
+
+impl CutHistogram {
+    pub(super) fn new(bounds: &Arc<Bounds>) -> Self {
+        let cells = zeros(FINE_BUCKETS + bounds.buckets() - 1);
+        Self { bounds: bounds.clone(), cells, sum_nanos: AtomicU64::new(0) }
+    }
+
+    pub(super) fn record(&self, nanos: u64) {
+        if let Some(count) = self.cells.get(fine_index(nanos) + self.bounds.bucket(nanos)) {
+            count.fetch_add(1, Relaxed);
+            self.sum_nanos.fetch_add(nanos, Relaxed);
         }
+    }
+
+    /// The count of each exported bucket, not cumulative.
+    pub(super) fn counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.bounds.buckets()];
+        self.each(|_, bucket, count| counts[bucket] += count);
+        counts
+    }
+
+    /// The sum of all values in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days of summed latency, then to 53 bits")]
+    pub(super) fn sum_seconds(&self) -> f64 {
+        self.sum_nanos.load(Relaxed) as f64 / 1e9
+    }
+
+    /// Each cell by its fine and its exported bucket.
+    fn each(&self, mut cell: impl FnMut(usize, usize, u64)) {
+        let mut bucket = 0;
+        for (at, count) in self.cells.iter().enumerate() {
+            cell(at - bucket, bucket, count.load(Relaxed));
+            // The cell of a bound is the last one of its bucket; the next belongs to the same fine one.
+            let bounds = self.bounds.nanos.get(bucket);
+            bucket += usize::from(bounds.is_some_and(|bound| fine_index(*bound) + bucket == at));
+        }
+    }
+}
+
+/// Fine counts of several histograms, for their percentiles.
+pub(super) struct Percentiles(Vec<u64>);
+
+impl Percentiles {
+    pub(super) fn new() -> Self {
+        Self(vec![0; FINE_BUCKETS])
+    }
+
+    pub(super) fn add(&mut self, histogram: &FineHistogram) {
+        for (sum, count) in self.0.iter_mut().zip(&histogram.counts) {
+            *sum += count.load(Relaxed);
+        }
+    }
+
+    pub(super) fn add_cut(&mut self, histogram: &CutHistogram) {
+        histogram.each(|fine, _, count| self.0[fine] += count);
+    }
+
+    /// Those asked for in seconds, of all values added; none if there is none.
+    pub(super) fn of<const N: usize>(&self, percents: [u64; N]) -> [Option<f64>; N] {
+        let counts = &self.0;
         let total: u64 = counts.iter().sum();
         let at = |percent: u64| {
             // The smallest value with at least this share of all values at or below it.
@@ -130,9 +190,15 @@ mod tests {
 
     use super::*;
 
+    fn percentiles<const N: usize>(histogram: &FineHistogram, percents: [u64; N]) -> [Option<f64>; N] {
+        let mut all = Percentiles::new();
+        all.add(histogram);
+        all.of(percents)
+    }
+
     #[test]
     fn an_empty_histogram_has_no_percentile() {
-        assert_eq!(FineHistogram::percentiles([&FineHistogram::new()], [50]), [None]);
+        assert_eq!(percentiles(&FineHistogram::new(), [50]), [None]);
     }
 
     #[test]
@@ -140,8 +206,18 @@ mod tests {
         let fine = FineHistogram::new();
         fine.record(0);
         fine.record(u64::MAX);
-        let [low, high] = FineHistogram::percentiles([&fine], [50, 99]);
+        let [low, high] = percentiles(&fine, [50, 99]);
         assert_eq!((low, high), (Some(512e-9), Some(68.719_476_736)));
+    }
+
+    /// Around the edges of what there is, where an index would be off by one.
+    fn nanos() -> impl Strategy<Value = u64> {
+        let near = |at: u64| (at.saturating_sub(2)..=at.saturating_add(2)).boxed();
+        prop_oneof![
+            any::<u64>(),
+            (0_u64..60).prop_map(|bits| 1 << bits).prop_flat_map(near),
+            (1_u64..10_001).prop_map(|ms| ms * 1_000_000).prop_flat_map(near),
+        ]
     }
 
     proptest! {
@@ -149,7 +225,7 @@ mod tests {
         fn a_value_is_known_to_a_sixty_fourth(nanos in 1_024_u64..(1 << 36)) {
             let fine = FineHistogram::new();
             fine.record(nanos);
-            let [p] = FineHistogram::percentiles([&fine], [50]);
+            let [p] = percentiles(&fine, [50]);
             let (got, exact) = (p.unwrap(), nanos as f64 / 1e9);
             prop_assert!((got - exact).abs() <= exact / 64.0 + 1e-9, "{exact} came back as {got}");
         }
@@ -159,11 +235,42 @@ mod tests {
             let parts = [FineHistogram::new(), FineHistogram::new()];
             values.iter().enumerate().for_each(|(n, v)| parts[n % 2].record(*v));
             values.sort_unstable();
-            let got = FineHistogram::percentiles(&parts, [50, 95, 99]);
-            for (percent, got) in [50, 95, 99].into_iter().zip(got) {
+            let mut all = Percentiles::new();
+            parts.iter().for_each(|part| all.add(part));
+            for (percent, got) in [50, 95, 99].into_iter().zip(all.of([50, 95, 99])) {
                 let exact = values[(values.len() * percent).div_ceil(100) - 1] as f64 / 1e9;
                 prop_assert!((got.unwrap() - exact).abs() <= exact / 64.0 + 1e-9);
             }
+        }
+
+        #[test]
+        fn cut_cells_say_what_both_histograms_say(
+            thresholds in prop::collection::vec(nanos(), 0..6),
+            values in prop::collection::vec(nanos(), 1..200),
+        ) {
+            let bounds = Arc::new(Bounds::with_thresholds(thresholds.iter().copied()));
+            let (cut, fine) = (CutHistogram::new(&bounds), FineHistogram::new());
+            let exact = BucketCounts::new(&bounds);
+            for nanos in values.iter().chain(&thresholds).chain(&bounds.nanos) {
+                cut.record(*nanos);
+                fine.record(*nanos);
+                exact.record(*nanos);
+            }
+            prop_assert_eq!(cut.counts(), exact.counts().collect::<Vec<_>>());
+            prop_assert_eq!(cut.sum_seconds(), exact.sum_seconds());
+            let (mut of_cut, mut of_fine) = (Percentiles::new(), Percentiles::new());
+            of_cut.add_cut(&cut);
+            of_fine.add(&fine);
+            prop_assert_eq!(of_cut.0, of_fine.0);
+        }
+
+        #[test]
+        fn a_bucket_is_found_as_by_looking_at_every_bound(
+            thresholds in prop::collection::vec(nanos(), 0..6),
+            nanos in nanos(),
+        ) {
+            let bounds = Bounds::with_thresholds(thresholds.into_iter());
+            prop_assert_eq!(bounds.bucket(nanos), bounds.nanos.iter().filter(|bound| **bound < nanos).count());
         }
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::bounds::{Bounds, nanos};
 use super::handle::Slo;
-use super::histogram::{BucketCounts, FineHistogram};
+use super::histogram::CutHistogram;
 use crate::{Hop, Observer};
 
 /// How many operations with their outcomes have series of their own; later ones are counted together as `_other`.
@@ -26,13 +26,8 @@ pub(super) struct Operation {
     pub(super) outcome: &'static str,
 }
 
-/// The times of one operation with one outcome.
-pub(super) struct Times {
-    pub(super) buckets: BucketCounts,
-    pub(super) fine: FineHistogram,
-}
-
-type Known = HashMap<Operation, Arc<Times>>;
+/// Each with its times.
+type Known = HashMap<Operation, Arc<CutHistogram>>;
 
 /// The times of all operations; readers never wait for one that is seen for the first time.
 #[derive(Default)]
@@ -45,20 +40,20 @@ impl Hops {
     pub(super) fn record(&self, operation: Operation, took: Duration, bounds: &Arc<Bounds>) {
         let known = self.known.load();
         match known.get(&operation) {
-            Some(times) => times.record(took),
-            None => self.learn(operation, bounds).record(took),
+            Some(times) => times.record(nanos(took)),
+            None => self.learn(operation, bounds).record(nanos(took)),
         }
     }
 
     /// All of them, in order.
-    pub(super) fn all(&self) -> Vec<(Operation, Arc<Times>)> {
+    pub(super) fn all(&self) -> Vec<(Operation, Arc<CutHistogram>)> {
         let mut all: Vec<_> =
             self.known.load().iter().map(|(operation, times)| (*operation, times.clone())).collect();
         all.sort_unstable_by_key(|(operation, _)| *operation);
         all
     }
 
-    fn learn(&self, operation: Operation, bounds: &Arc<Bounds>) -> Arc<Times> {
+    fn learn(&self, operation: Operation, bounds: &Arc<Bounds>) -> Arc<CutHistogram> {
         let _one_at_a_time = self.grow.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load_full();
         let place = if known.len() < MAX_OPERATIONS || known.contains_key(&operation) {
@@ -69,19 +64,11 @@ impl Hops {
         if let Some(times) = known.get(&place) {
             return times.clone();
         }
-        let times = Arc::new(Times { buckets: BucketCounts::new(bounds), fine: FineHistogram::new() });
+        let times = Arc::new(CutHistogram::new(bounds));
         let mut grown = Known::clone(&known);
         grown.insert(place, times.clone());
         self.known.store(Arc::new(grown));
         times
-    }
-}
-
-impl Times {
-    fn record(&self, took: Duration) {
-        let nanos = nanos(took);
-        self.buckets.record(nanos);
-        self.fine.record(nanos);
     }
 }
 

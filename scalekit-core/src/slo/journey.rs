@@ -2,22 +2,24 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use super::bounds::{Bounds, nanos};
-use super::histogram::{BucketCounts, FineHistogram};
+use super::histogram::CutHistogram;
 use super::objective::Objective;
 use super::outcome::{Outcome, Terms, Verdict};
-use super::tally::{Tally, Verdicts};
+use super::tally::Tally;
 
 /// The counters of one journey.
 pub(super) struct Journey {
     /// Its place in the set.
     pub(super) objective: usize,
     terms: Terms,
-    verdicts: Verdicts,
-    fine: FineHistogram,
-    durations: BucketCounts,
+    bounds: Arc<Bounds>,
+    failed: AtomicU64,
+    /// Of those that ended well. Its bounds have T and 4T among them, so it holds their verdicts too.
+    durations: CutHistogram,
 }
 
 impl Journey {
@@ -26,28 +28,35 @@ impl Journey {
         Self {
             objective: place,
             terms: objective.terms(),
-            verdicts: Verdicts::default(),
-            fine: FineHistogram::new(),
-            durations: BucketCounts::new(bounds),
+            bounds: bounds.clone(),
+            failed: AtomicU64::new(0),
+            durations: CutHistogram::new(bounds),
         }
     }
 
     /// A request of one of its routes is over. Only a failure ends the journey: what went well goes on.
     pub(super) fn request(&self, outcome: Outcome) {
         if self.terms.judge(outcome, 0) == Some(Verdict::Failed) {
-            self.verdicts.count(Verdict::Failed);
+            self.fail();
         }
     }
 
     pub(super) fn tally(&self) -> Tally {
-        self.verdicts.read()
+        let mut tally = Tally::default();
+        tally.add(Verdict::Failed, self.failed.load(Relaxed));
+        let bounds = &self.bounds.nanos;
+        for (bucket, count) in self.durations.counts().into_iter().enumerate() {
+            // What is true of the longest duration of a bucket is true of all of them.
+            tally.add(self.terms.pace(bounds.get(bucket).copied().unwrap_or(u64::MAX)), count);
+        }
+        tally
     }
 
-    pub(super) fn fine(&self) -> &FineHistogram {
-        &self.fine
+    fn fail(&self) {
+        self.failed.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn durations(&self) -> &BucketCounts {
+    pub(super) fn durations(&self) -> &CutHistogram {
         &self.durations
     }
 }
@@ -81,10 +90,7 @@ pub struct Step(pub(super) Arc<Journey>);
 impl Step {
     /// A journey has ended well, after this time since it began.
     pub fn done(&self, elapsed: Duration) {
-        let (journey, nanos) = (&self.0, nanos(elapsed));
-        journey.fine.record(nanos);
-        journey.durations.record(nanos);
-        journey.verdicts.count(journey.terms.pace(nanos));
+        self.0.durations.record(nanos(elapsed));
     }
 
     /// A journey has ended well now that began at this time of the wall clock.
@@ -97,7 +103,7 @@ impl Step {
 
     /// A journey has ended badly by our fault. It has no duration: a fast failure is no fast journey.
     pub fn failed(&self) {
-        self.0.verdicts.count(Verdict::Failed);
+        self.0.fail();
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::budget::Budget;
 use super::handle::Slo;
-use super::histogram::FineHistogram;
+use super::histogram::Percentiles;
 use super::lag::LagReading;
 use super::snapshot::{ObjectiveRow, RouteRow};
 use super::tenants::TenantTop;
@@ -92,12 +92,14 @@ pub(super) fn report(slo: &Slo) -> Report {
     let now = slo.look();
     let budgets = slo.objectives().objectives().iter().zip(slo.budgets().left(now));
     let operations = slo.hops().all().into_iter().map(|(operation, times)| {
-        let [p50, p95, p99] = FineHistogram::percentiles([&times.fine], [50, 95, 99]);
+        let mut all = Percentiles::new();
+        all.add_cut(&times);
+        let [p50, p95, p99] = all.of([50, 95, 99]);
         OperationRow {
             hop: operation.hop.as_str(),
             operation: operation.name,
             outcome: operation.outcome,
-            count: times.buckets.counts().sum(),
+            count: times.counts().iter().sum(),
             p50,
             p95,
             p99,

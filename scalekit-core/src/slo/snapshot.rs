@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::handle::Slo;
-use super::histogram::FineHistogram;
+use super::histogram::Percentiles;
 use super::objective::Objective;
 use super::outcome::Outcome;
 use super::tally::Tally;
@@ -91,7 +91,9 @@ pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
     let row = |slot: &super::slot::Slot| {
         let objective = slot.objective().and_then(|at| objectives.get(at));
         let tally = objective.map(|_| slot.tally());
-        let [p50, p95, p99] = FineHistogram::percentiles([slot.fine()], [50, 95, 99]);
+        let mut times = Percentiles::new();
+        times.add(slot.fine());
+        let [p50, p95, p99] = times.of([50, 95, 99]);
         RouteRow {
             method: slot.method,
             route: slot.route.to_string(),
@@ -119,10 +121,11 @@ pub(super) fn rows(slo: &Slo) -> Vec<RouteRow> {
 pub(super) fn objective_rows(slo: &Slo) -> Vec<ObjectiveRow> {
     let slots = slo.slots();
     let row = |(at, (objective, tally)): (usize, (&Objective, Tally))| {
-        let routes = slots.iter().filter(|slot| slot.objective() == Some(at)).map(|slot| slot.fine());
-        let journey =
-            slo.journeys().iter().filter(|journey| journey.objective == at).map(|journey| journey.fine());
-        let [p50, p95, p99] = FineHistogram::percentiles(routes.chain(journey), [50, 95, 99]);
+        let mut times = Percentiles::new();
+        slots.iter().filter(|slot| slot.objective() == Some(at)).for_each(|slot| times.add(slot.fine()));
+        let journeys = slo.journeys().iter().filter(|journey| journey.objective == at);
+        journeys.for_each(|journey| times.add_cut(journey.durations()));
+        let [p50, p95, p99] = times.of([50, 95, 99]);
         ObjectiveRow {
             objective: objective.name.clone(),
             until: objective.until.clone(),

@@ -18,13 +18,11 @@ impl Verdicts {
     }
 
     pub(super) fn read(&self) -> Tally {
-        let of = |verdict: Verdict| self.0[verdict as usize].load(Relaxed);
-        Tally {
-            good: of(Verdict::Good),
-            tolerable: of(Verdict::Tolerable),
-            slow: of(Verdict::Slow),
-            failed: of(Verdict::Failed),
+        let mut tally = Tally::default();
+        for verdict in [Verdict::Good, Verdict::Tolerable, Verdict::Slow, Verdict::Failed] {
+            tally.add(verdict, self.0[verdict as usize].load(Relaxed));
         }
+        tally
     }
 }
 
@@ -40,6 +38,16 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Counts so many more of a verdict.
+    pub(super) fn add(&mut self, verdict: Verdict, count: u64) {
+        *match verdict {
+            Verdict::Good => &mut self.good,
+            Verdict::Tolerable => &mut self.tolerable,
+            Verdict::Slow => &mut self.slow,
+            Verdict::Failed => &mut self.failed,
+        } += count;
+    }
+
     /// Requests that count.
     pub(super) fn total(&self) -> u64 {
         self.available() + self.failed

@@ -22,7 +22,7 @@ fn journeys<'a>(families: &mut Vec<Family<'a>>, apps: &[(&'a Slo, u64)]) {
             let objective = slo.objectives().objectives().get(journey.objective)?;
             let until = objective.until.as_deref().unwrap_or_default();
             let labels = vec![(SLO, objective.name.as_str().into()), (STEP, until.into())];
-            Some(Series { slo, labels, value: Times::read(journey.durations(), slo.bounds()) })
+            Some(Series { slo, labels, value: Times::cut(journey.durations(), slo.bounds()) })
         })
     });
     let help = "Time from the start of a journey to its last step.";

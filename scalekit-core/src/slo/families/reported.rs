@@ -23,7 +23,7 @@ fn hops<'a>(families: &mut Vec<Family<'a>>, apps: &[(&'a Slo, u64)]) {
                 (OPERATION, operation.name.into()),
                 (OUTCOME, operation.outcome.into()),
             ],
-            value: Times::read(&times.buckets, slo.bounds()),
+            value: Times::cut(&times, slo.bounds()),
         })
     });
     let help = "Time of an operation beside the request itself, by how it ended.";
