@@ -35,8 +35,8 @@ fmt-check: ## fail if a Rust file is not formatted
 doc: ## build the documentation with warnings as errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
 
-bench: setup ## run every benchmark beside its peers and rewrite docs/benchmarks.md
-	@python3 scripts/bench
+bench: setup ## run every benchmark beside its peers and rewrite docs/benchmarks.md (PART=slo for one section)
+	@python3 scripts/bench $(PART)
 
 benches-check: ## compile the benchmarks without running them
 	$(CARGO) check --workspace --all-features --benches

@@ -1,14 +1,15 @@
 //! What it costs a request to be measured.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use axum::{Router, extract::MatchedPath, routing::get};
+use axum::{Router, body::Body, extract::MatchedPath, routing::get};
+use futures_util::FutureExt as _;
 use http::Method;
 use scalekit::{
     http::{Around, AroundLayer, Request, Response},
     slo::{Objective, ObjectiveSet, Slo},
 };
-use tower::{Service, layer::util::Identity};
+use tower::{Layer as _, Service, layer::util::Identity};
 
 use crate::{
     app,
@@ -31,14 +32,35 @@ pub fn bare() -> Router {
 
 /// A case of requests to that route.
 pub fn case(name: &str, app: Router) -> Case {
-    app::one_by_one(name, app, app::get("/hello/ada", None))
+    // As `axum::serve` does for each connection: layers are then put around handlers once, not with each request.
+    app::one_by_one(name, app.with_state(()), app::get("/hello/ada", None))
+}
+
+/// An objective of that route, and a journey that begins with it.
+pub fn objectives() -> ObjectiveSet {
+    let on = |name| Objective::new(name).route(Method::GET, "/hello/{name}").target(0.99);
+    let hello = on("hello").latency(Duration::from_millis(250)).availability(0.999);
+    let paid = on("paid").latency(Duration::from_secs(5)).until("paid");
+    ObjectiveSet::builder("bench").objective(hello).objective(paid).build().unwrap()
+}
+
+/// Makes one request to each of so many routes and methods.
+pub fn visit(slo: &Slo, slots: usize) {
+    let layer = slo.layer(|request| request.headers().get("route")?.to_str().ok());
+    let service = tower::service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+    let mut service = layer.layer(service);
+    for n in 0..slots {
+        let method = ["GET", "POST", "PUT", "DELETE", "PATCH"][n % 5];
+        let request =
+            http::Request::builder().method(method).header("route", format!("/route/{}/{{id}}", n / 5));
+        let answer = service.call(request.body(Body::empty()).unwrap()).now_or_never();
+        answer.expect("the service waits for nothing").unwrap();
+    }
 }
 
 /// Bare, layers that do nothing, ours.
 pub fn cases() -> Vec<Case> {
-    let hello = Objective::new("hello").route(Method::GET, "/hello/{name}");
-    let hello = hello.latency(Duration::from_millis(250)).target(0.99).availability(0.999);
-    let slo = Slo::new(ObjectiveSet::builder("bench").objective(hello).build().unwrap());
+    let slo = Slo::new(objectives());
     let layer = slo.layer(|request| request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     vec![
         case("bare router", bare()),

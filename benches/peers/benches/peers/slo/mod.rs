@@ -1,13 +1,22 @@
-//! The CPU that the SLO layer adds to a request, beside axum-prometheus.
+//! What it costs to measure a request, and what is lost, beside the layers and recorders that others use.
 
-use axum_prometheus::PrometheusMetricLayer;
+mod loss;
+mod record;
+mod scrape;
+
 use scalekit_bench::{duel::block_on, slo};
+use scalekit_bench_peers::layers;
 
 pub(crate) fn run() {
     block_on(async {
-        let (peer, _scrape) = PrometheusMetricLayer::pair();
         let mut cases = slo::cases();
-        cases.push(slo::case("axum-prometheus 0.10", slo::bare().layer(peer)));
+        for wire in &layers::ALL[1..] {
+            let layered = wire(slo::bare());
+            cases.push(slo::case(layered.name, layered.app));
+        }
         slo::DUEL.run(cases).await;
+        loss::run();
     });
+    record::run();
+    scrape::run();
 }
