@@ -1,6 +1,10 @@
 //! The keys that several processes share: sign and seal with the first, accept all.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use aes_gcm::{
     Aes256Gcm, KeyInit,
@@ -20,6 +24,8 @@ const MAX_KEYS: usize = 64;
 const MAX_ID: usize = 64;
 /// A shorter tag could be guessed.
 const MIN_TAG: usize = 16;
+/// Purposes of a key whose derived one is kept: deriving costs more than the signature itself.
+const MAX_DERIVED: usize = 16;
 const KEY_TAG: usize = 4;
 const NONCE: usize = 12;
 
@@ -57,6 +63,7 @@ struct Key {
     id: Box<str>,
     /// Extracted once; every purpose expands its own key from it.
     root: Hkdf<Sha256>,
+    derived: RwLock<Vec<(Box<str>, Hmac<Sha256>)>>,
 }
 
 impl KeyRing {
@@ -175,7 +182,7 @@ impl KeyRing {
             } else if !secrets.insert(secret) {
                 "the key is there already under another id"
             } else {
-                ring.push(Key { id: id.into(), root: Hkdf::new(None, &secret) });
+                ring.push(Key { id: id.into(), root: Hkdf::new(None, &secret), derived: RwLock::default() });
                 continue;
             };
             return Err(config(format!("key ring, {place}: {problem}")));
@@ -195,9 +202,24 @@ impl fmt::Debug for KeyRing {
 
 impl Key {
     fn tag(&self, label: &str, message: &[u8]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new(&self.derive::<64>("mac", label).into());
+        let mut mac = self.mac(label);
         mac.update(message);
         mac.finalize().into_bytes().into()
+    }
+
+    fn mac(&self, label: &str) -> Hmac<Sha256> {
+        let of_label = |(known, _): &&(Box<str>, _)| **known == *label;
+        let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, mac)) = derived.iter().find(of_label) {
+            return mac.clone();
+        }
+        drop(derived);
+        let mac = Hmac::<Sha256>::new(&self.derive::<64>("mac", label).into());
+        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
+        if derived.len() < MAX_DERIVED && !derived.iter().any(|known| of_label(&known)) {
+            derived.push((label.into(), mac.clone()));
+        }
+        mac
     }
 
     fn cipher(&self, label: &str) -> Aes256Gcm {
@@ -285,5 +307,10 @@ mod tests {
         assert_eq!(both.sign_all("l", b"m"), [new.sign("l", b"m"), tag]);
         assert_ne!(both.fingerprint(), ring(&[("a", 1), ("b", 2)]).fingerprint());
         assert_eq!(both.fingerprint(), both.clone().fingerprint());
+        // Also when more purposes have been asked for than are kept.
+        let labels: Vec<String> = (0..2 * MAX_DERIVED).map(|at| at.to_string()).collect();
+        let tags: HashSet<_> = labels.iter().map(|label| both.sign(label, b"m")).collect();
+        assert_eq!(tags.len(), labels.len());
+        assert!(labels.iter().all(|label| tags.contains(&both.sign(label, b"m"))));
     }
 }
