@@ -1,6 +1,6 @@
 //! What must follow a commit in another store, recorded in the commit itself.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{any::Any, fmt, str::FromStr};
 
 use async_trait::async_trait;
 
@@ -92,7 +92,7 @@ impl FromStr for OperationId {
 /// }
 /// ```
 #[async_trait]
-pub trait AfterCommit: Send + Sync + 'static {
+pub trait AfterCommit: Any + Send + Sync {
     /// The name under which its bytes are stored; stable across versions.
     fn name(&self) -> &'static str;
 
@@ -120,42 +120,5 @@ pub trait AfterCommit: Send + Sync + 'static {
     /// The store's failure; the request is then refused before its handler runs.
     async fn refresh(&self) -> Result<()> {
         Ok(())
-    }
-}
-
-/// The request extension that names a participant to the layer that owns the transaction.
-///
-/// ```
-/// # use async_trait::async_trait;
-/// # use scalekit_core::{AfterCommit, OperationId, Participants, Result};
-/// # struct Quiet;
-/// # #[async_trait] impl AfterCommit for Quiet {
-/// #     fn name(&self) -> &'static str { "quiet" }
-/// #     fn record(&self) -> Result<Option<Vec<u8>>> { Ok(None) }
-/// #     async fn apply(&self, _: OperationId, _: &[u8]) -> Result<()> { Ok(()) }
-/// # }
-/// let mut participants = Participants::default();
-/// participants.add(std::sync::Arc::new(Quiet));
-/// assert_eq!(participants.iter().map(|one| one.name()).collect::<Vec<_>>(), ["quiet"]);
-/// ```
-#[derive(Clone, Default)]
-pub struct Participants(Vec<Arc<dyn AfterCommit>>);
-
-impl Participants {
-    /// Adds one; a participant of the same name is replaced.
-    pub fn add(&mut self, participant: Arc<dyn AfterCommit>) {
-        self.0.retain(|known| known.name() != participant.name());
-        self.0.push(participant);
-    }
-
-    /// All of them, in the order in which they were added.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn AfterCommit>> {
-        self.0.iter()
-    }
-}
-
-impl fmt::Debug for Participants {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|one| one.name())).finish()
     }
 }

@@ -35,7 +35,7 @@ pub mod skh1;
 #[cfg(feature = "slo")]
 pub mod slo;
 
-pub use after_commit::{AfterCommit, OperationId, Participants};
+pub use after_commit::{AfterCommit, OperationId};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use gate::Gate;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use scalekit_core::{AfterCommit, OperationId, Participants, Result};
+use scalekit_core::{AfterCommit, OperationId, Result, http::Participants};
 use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},

@@ -6,9 +6,9 @@ use axum_core::{body::Body, response::IntoResponse};
 use futures_util::FutureExt;
 use http::response::Parts;
 use scalekit_core::{
-    Error, ErrorKind, OperationId, Participants, Position, Result, Timing,
+    Error, ErrorKind, OperationId, Position, Result, Timing,
     db::{Claim, Db, TxSlot, finish},
-    http::{Request, Response},
+    http::{Participants, Request, Response},
 };
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;

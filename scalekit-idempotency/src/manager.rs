@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use axum_core::{body::Body, response::IntoResponse};
 use http::{StatusCode, request::Parts};
 use scalekit_core::{
-    Hop, Participants, Timing,
+    Hop, Timing,
     db::{ClaimId, Db},
-    http::{Around, AroundLayer, Place, Problem, Request, Response},
+    http::{Around, AroundLayer, Participants, Place, Problem, Request, Response},
 };
 use tokio_util::task::TaskTracker;
 use tower_service::Service;

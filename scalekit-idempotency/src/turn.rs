@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use scalekit_core::{
-    Error, ErrorKind, OperationId, Participants, Principal,
+    Error, ErrorKind, OperationId, Principal,
     db::{Claim, ClaimId, Db, Tx, claim},
-    http::Response,
+    http::{Participants, Response},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 

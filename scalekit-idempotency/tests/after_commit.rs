@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use common::{App, postgres, postgres_app, request_with};
-use scalekit_core::{AfterCommit, Error, ErrorKind, OperationId, Participants, Result, db::Postgres};
+use scalekit_core::{AfterCommit, Error, ErrorKind, OperationId, Result, db::Postgres, http::Participants};
 use scalekit_testkit::wait_until;
 
 /// A store that writes down how it was called and fails when told to.

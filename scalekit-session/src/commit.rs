@@ -8,11 +8,11 @@ use crate::{
     address::{UserPlace, session_key},
     cookie::{Ticket, random},
     identity::new_lineage,
-    inner::{Fate, Inner, Known, SignIn},
     metrics::count,
     pending::{Pending, not_a_number},
     session::full,
     store::{Committed, Created, Creation, DEVICE, LINEAGE, OPERATIONS, Record, Removed, SessionKey, USER},
+    visit::{Fate, Known, SignIn, Visit},
 };
 
 /// Runs of an `update` before the response becomes 409.
@@ -33,21 +33,16 @@ pub(crate) enum Hand {
     Take,
 }
 
-impl Inner {
-    /// Whether there is anything to commit.
-    pub(crate) fn has_work(&self) -> bool {
-        let state = self.lock();
-        !state.enlisted && (!matches!(state.fate, Fate::Keep) || !state.pending.is_empty())
-    }
-
+impl Visit {
     /// Does what the request has asked for.
     ///
     /// # Errors
     /// The store's failure; [`ErrorKind::Conflict`] after the last re-run; a limit.
     pub(crate) async fn commit(&self) -> Result<Hand> {
         let (fate, pending, ticket) = {
-            let state = self.lock();
-            (state.fate.clone(), state.pending.clone(), state.ticket.clone())
+            let mut state = self.lock();
+            let ticket = state.ticket(&self.shared).cloned();
+            (state.fate.clone(), state.pending.clone(), ticket)
         };
         match (fate, ticket) {
             (Fate::Revoked, _) => Ok(Hand::Take),
@@ -201,7 +196,7 @@ impl Inner {
                 Removed::Gone | Removed::Changed(_) => count(&self.shared.counters.gone),
             }
         }
-        Ok(if self.lock().had_cookie { Hand::Take } else { Hand::Nothing })
+        Ok(if self.lock().had_cookie(&self.shared) { Hand::Take } else { Hand::Nothing })
     }
 
     async fn create(&self, creation: &Creation) -> Result<Created> {

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, header};
 use scalekit_core::{Error, ErrorKind, KeyRing, Result};
 use sha2::{Digest, Sha256};
 
+use crate::{metrics::count, visit::Shared};
+
 /// The first byte of a ticket; another layout gets other numbers.
 const GUEST: u8 = 1;
 const USER: u8 = 2;
@@ -65,21 +67,6 @@ impl Cookie {
         to_header(&text)
     }
 
-    /// The ticket that a request carries; whatever is not ours is as if it were not there.
-    pub(crate) fn read(&self, headers: &HeaderMap, namespace: &str, ring: &KeyRing) -> Found {
-        let texts = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let ours = pairs.filter(|(name, _)| *name == self.name).take(MAX_CANDIDATES);
-        let mut found = Found::Nothing;
-        for (_, value) in ours {
-            match Ticket::verify(value, namespace, ring) {
-                Some(ticket) => return Found::Ticket(ticket),
-                None => found = Found::Forged,
-            }
-        }
-        found
-    }
-
     fn text(&self, value: String) -> Text<'_> {
         Text::build((self.name.as_str(), value))
             .path("/")
@@ -95,11 +82,56 @@ fn to_header(text: &Text<'_>) -> Result<HeaderValue> {
         .map_err(|error| Error::new(ErrorKind::Internal, "the cookie is no header value").with_source(error))
 }
 
-/// What a request's cookies held.
-pub(crate) enum Found {
+/// What a request's cookies hold, looked at when somebody asks: a request that does not use its session pays for no MAC.
+pub(crate) enum Carried {
+    /// Nearly always there is one header.
+    Unread(Option<HeaderValue>, Vec<HeaderValue>),
     Nothing,
     Forged,
     Ticket(Ticket),
+}
+
+impl Carried {
+    pub(crate) fn by(headers: &HeaderMap) -> Self {
+        let mut all = headers.get_all(header::COOKIE).into_iter().cloned();
+        match all.next() {
+            Some(first) => Self::Unread(Some(first), all.collect()),
+            None => Self::Nothing,
+        }
+    }
+
+    /// The ticket; whatever is not ours is as if it were not there.
+    pub(crate) fn read(&mut self, shared: &Shared) -> Option<&Ticket> {
+        if let Self::Unread(first, more) = self {
+            *self = Self::found(first.iter().chain(more.iter()), shared);
+        }
+        match self {
+            Self::Ticket(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    /// Whether a cookie of our name was there, whatever was in it; to be asked after [`read`](Self::read).
+    pub(crate) fn had_cookie(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+
+    fn found<'a>(headers: impl Iterator<Item = &'a HeaderValue>, shared: &Shared) -> Self {
+        let texts = headers.filter_map(|value| value.to_str().ok());
+        let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let ours = pairs.filter(|(name, _)| *name == shared.cookie.name).take(MAX_CANDIDATES);
+        let mut found = Self::Nothing;
+        for (_, value) in ours {
+            match Ticket::verify(value, &shared.namespace, &shared.ring) {
+                Some(ticket) => return Self::Ticket(ticket),
+                None => found = Self::Forged,
+            }
+        }
+        if matches!(found, Self::Forged) {
+            count(&shared.counters.forged);
+        }
+        found
+    }
 }
 
 /// What the browser holds: where the session is and the secret that opens it.

@@ -9,8 +9,8 @@ use crate::{
     Session,
     address::{UserPlace, handle},
     cookie::random,
-    inner::{Fate, SignIn},
     metrics::count,
+    visit::{Fate, SignIn},
 };
 
 /// Bytes of a user's and of a tenant's id.
@@ -72,7 +72,7 @@ impl Session {
         let kept = record.as_ref().filter(|_| !fresh).and_then(|record| record.lineage());
         let lineage = kept.map_or_else(new_lineage, |lineage| Ok(lineage.to_owned()))?;
         let device = device.chars().filter(|char| !char.is_control()).take(MAX_DEVICE).collect();
-        state.fate = Fate::SignIn(SignIn { user, device, lineage, fresh });
+        state.fate = Fate::SignIn(Box::new(SignIn { user, device, lineage, fresh }));
         Ok(())
     }
 

@@ -1,20 +1,26 @@
 //! The middleware: a session for every request, its commit after the handler, a cookie only when needed.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    future::{Future, Ready, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use axum_core::response::IntoResponse;
+use futures_util::future::Either;
 use http::{HeaderValue, header};
+use pin_project_lite::pin_project;
 use scalekit_core::{
-    Error, ErrorKind, Hop, Participants, Result,
-    http::{Around, Place, Problem, Request, Response},
+    Error, ErrorKind, Hop, Result,
+    http::{Inner, Participants, Place, Problem, Request, Response, Through},
 };
-use tower_service::Service;
 
 use crate::{
-    Session,
     commit::Hand,
-    inner::{Inner, Known, Shared},
-    participant::Participant,
+    cookie::Carried,
+    visit::{Known, Shared, Visit},
 };
 
 /// The middleware behind [`Sessions::layer`](crate::Sessions::layer).
@@ -27,39 +33,56 @@ impl fmt::Debug for SessionLayer {
     }
 }
 
-impl Around for SessionLayer {
-    async fn around<S>(self, mut request: Request, mut inner: S) -> Result<Response, S::Error>
-    where
-        S: Service<Request, Response = Response> + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-    {
-        let found = self.0.cookie.read(request.headers(), &self.0.namespace, &self.0.ring);
-        let session = Arc::new(Inner::new(self.0, found));
+impl Through for SessionLayer {
+    type Future<S: Inner> = Either<Ready<Result<Response, S::Error>>, Committing<S::Future>>;
+
+    fn through<S: Inner>(&self, mut request: Request, inner: &mut S) -> Self::Future<S> {
+        let visit = Arc::new(Visit::new(self.0.clone(), Carried::by(request.headers())));
         let extensions = request.extensions_mut();
         if let Err(misplaced) = Place::Session.enter(extensions) {
-            return Ok(misplaced.into_response());
+            return Either::Left(ready(Ok(misplaced.into_response())));
         }
-        extensions.insert(Session(session.clone()));
-        let mut participants = extensions.remove::<Participants>().unwrap_or_default();
-        participants.add(Arc::new(Participant(session.clone())));
-        extensions.insert(participants);
+        extensions.get_or_insert_default::<Participants>().add(visit.clone());
+        Either::Right(Committing { inner: inner.call(request), visit: Some(visit), finishing: None })
+    }
+}
 
-        let response = inner.call(request).await?;
-        Ok(finish(session, response).await)
+pin_project! {
+    // By hand, and boxed only from the commit on: most requests of an app do not use their session.
+    pub struct Committing<F> {
+        #[pin]
+        inner: F,
+        visit: Option<Arc<Visit>>,
+        finishing: Option<Pin<Box<dyn Future<Output = Response> + Send>>>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for Committing<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Some(finishing) = this.finishing {
+            return finishing.as_mut().poll(cx).map(Ok);
+        }
+        let response = ready!(this.inner.poll(cx))?;
+        match this.visit.take().filter(|visit| visit.was_used()) {
+            Some(visit) => this.finishing.insert(Box::pin(finish(visit, response))).as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(response)),
+        }
     }
 }
 
 /// Commits what the handler asked for and completes its response.
-async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
+async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
     let mut hand = Hand::Nothing;
-    if session.has_work() && !response.status().is_server_error() {
+    if visit.lock().has_work() && !response.status().is_server_error() {
         // In a task of its own: a client that hangs up now must not tear a sign-in in two.
         let task = tokio::spawn({
-            let session = session.clone();
+            let visit = visit.clone();
             async move {
-                let signals = &session.shared.signals;
-                signals.time(Hop::Cache, "session_commit", session.commit()).await
+                let signals = &visit.shared.signals;
+                signals.time(Hop::Cache, "session_commit", visit.commit()).await
             }
         });
         let outcome = task.await.unwrap_or_else(|error| {
@@ -73,7 +96,7 @@ async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
             Err(error) => return refuse(&error),
         }
     }
-    let shared = &session.shared;
+    let shared = &visit.shared;
     let cookie = match hand {
         Hand::Nothing => None,
         Hand::Give(ticket) => Some(shared.cookie.give(&ticket, &shared.namespace, &shared.ring)),
@@ -84,7 +107,7 @@ async fn finish(session: Arc<Inner>, mut response: Response) -> Response {
         Some(Err(error)) => return refuse(&error),
         None => {}
     }
-    if !matches!(session.lock().known, Known::Not) {
+    if !matches!(visit.lock().known, Known::Not) {
         response.headers_mut().append(header::VARY, HeaderValue::from_static("cookie"));
     }
     response

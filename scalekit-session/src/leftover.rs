@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::sleep};
 
-use crate::{inner::Shared, store::SessionKey};
+use crate::{store::SessionKey, visit::Shared};
 
 /// Removals that are tried again at a time; what comes beyond ends with its idle time.
 const AT_ONCE: usize = 256;

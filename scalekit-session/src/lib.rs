@@ -73,7 +73,7 @@
 //!
 //! # In a transaction
 //!
-//! The layer puts itself among the request's [`Participants`](scalekit_core::Participants). A layer that owns a
+//! The layer puts itself among the request's [`Participants`](scalekit_core::http::Participants). A layer that owns a
 //! database transaction has it record the changes *in* the transaction and apply them after the commit, once for
 //! an operation's id, to the session they were made on, whoever replays. On such a route only `set`, `remove`,
 //! `incr` and `add` are allowed.
@@ -87,7 +87,6 @@ mod commit;
 mod cookie;
 mod field;
 mod identity;
-mod inner;
 mod layer;
 mod leftover;
 mod metrics;
@@ -98,6 +97,7 @@ mod principal;
 mod session;
 mod sessions;
 pub mod store;
+mod visit;
 
 pub use cookie::Cookie;
 pub use field::{Counter, CounterMap, Field};

@@ -1,32 +1,28 @@
 //! The session's part in a transaction: record the changes in it, apply them after its commit.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use scalekit_core::{AfterCommit, Error, ErrorKind, OperationId, Result};
 
 use crate::{
     address::{recorded_key, tag_text},
-    inner::{Fate, Inner, Known},
     metrics::count,
     ops::Recorded,
     store::Record,
+    visit::{Fate, Known, Visit},
 };
 
-pub(crate) struct Participant(pub(crate) Arc<Inner>);
-
 #[async_trait]
-impl AfterCommit for Participant {
+impl AfterCommit for Visit {
     fn name(&self) -> &'static str {
         "session"
     }
 
     fn enlist(&self) {
-        self.0.lock().enlisted = true;
+        self.lock().enlisted = true;
     }
 
     fn record(&self) -> Result<Option<Vec<u8>>> {
-        let mut state = self.0.lock();
+        let mut state = self.lock();
         if state.pending.has_updates() || !matches!(state.fate, Fate::Keep) {
             let message =
                 "an update by a closure, a sign-in or a sign-out was asked for before the transaction";
@@ -35,12 +31,12 @@ impl AfterCommit for Participant {
         if state.pending.is_empty() {
             return Ok(None);
         }
-        if matches!(state.known, Known::Missing | Known::Ended) && state.ticket.is_some() {
+        if matches!(state.known, Known::Missing | Known::Ended) && state.ticket(&self.shared).is_some() {
             state.pending.clear();
-            count(&self.0.shared.counters.gone);
+            count(&self.shared.counters.gone);
             return Ok(None);
         }
-        let Some(ticket) = &state.ticket else {
+        let Some(ticket) = state.ticket(&self.shared).cloned() else {
             let message = "a route with a transaction changes a session that is not there: sign in first";
             return Err(Error::new(ErrorKind::Misuse, message));
         };
@@ -51,11 +47,11 @@ impl AfterCommit for Participant {
     }
 
     fn discard(&self) {
-        self.0.lock().pending.clear();
+        self.lock().pending.clear();
     }
 
     async fn apply(&self, operation: OperationId, recorded: &[u8]) -> Result<()> {
-        let shared = &self.0.shared;
+        let shared = &self.shared;
         let recorded = Recorded::decode(recorded)?;
         let key = recorded_key(&shared.namespace, &recorded.tag, recorded.member)?;
         // Retries go on after the request, so its budget does not count here.
@@ -63,19 +59,19 @@ impl AfterCommit for Participant {
         let outcome =
             shared.store.commit(&key, &recorded.changes, Some(operation), &shared.rules, budget).await;
         let _ = shared.applied(shared.watch(outcome)?)?;
-        if self.0.key()?.is_some_and(|own| own == key) {
-            self.0.lock().known = Known::Not;
+        if self.key()?.is_some_and(|own| own == key) {
+            self.lock().known = Known::Not;
         }
         Ok(())
     }
 
     async fn refresh(&self) -> Result<()> {
         let was_loaded = {
-            let mut state = self.0.lock();
+            let mut state = self.lock();
             !matches!(std::mem::replace(&mut state.known, Known::Not), Known::Not)
         };
         if was_loaded {
-            self.0.load().await?;
+            self.load().await?;
         }
         Ok(())
     }

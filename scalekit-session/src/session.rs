@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
-use scalekit_core::{Error, ErrorKind, OperationId, Principal, Result};
+use scalekit_core::{Error, ErrorKind, OperationId, Principal, Result, http::Participants};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Counter, CounterMap, Field, SessionOps,
-    inner::{Fate, Inner, Known},
     ops::{decode, encode, member_name},
     pending::{Pending, Rerun, not_a_number},
     store::{Committed, Record},
+    visit::{Fate, Known, Visit},
 };
 
 /// How often an `update` starts over because the same request changed the field while its closure ran.
@@ -56,7 +56,7 @@ const MAX_OVERTAKEN: u32 = 8;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Session(pub(crate) Arc<Inner>);
+pub struct Session(pub(crate) Arc<Visit>);
 
 impl Session {
     /// Reads a field; `None` if it is not set.
@@ -244,7 +244,7 @@ pub enum Applied {
     Gone,
 }
 
-impl crate::inner::Shared {
+impl crate::visit::Shared {
     pub(crate) fn applied(&self, outcome: Committed) -> Result<Applied> {
         match outcome {
             Committed::Done => {
@@ -281,7 +281,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Misuse`] without the layer.
     pub fn of(parts: &Parts) -> Result<Self> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+        parts.extensions.get::<Participants>().and_then(Participants::find).map(Self).ok_or_else(|| {
             Error::new(
                 ErrorKind::Misuse,
                 "the route uses `Session`, but no session layer is around it: add `.layer(sessions.layer())`",

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClock, http::AroundLayer};
 
 use crate::{
-    Cookie, Metrics, SessionLayer, SessionPrincipal, Store, inner::Shared, leftover::Leftovers,
-    metrics::Counters, store::Rules,
+    Cookie, Metrics, SessionLayer, SessionPrincipal, Store, leftover::Leftovers, metrics::Counters,
+    store::Rules, visit::Shared,
 };
 
 /// The sessions of a service: makes the layer, tells what happened. Clones are handles to the same.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     Cookie, Store,
     address::session_key,
-    cookie::{Found, Ticket},
+    cookie::{Carried, Ticket},
     leftover::Leftovers,
     metrics::{Counters, count},
     pending::Pending,
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) leftovers: Leftovers,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct Visit {
     pub(crate) shared: Arc<Shared>,
     state: Mutex<State>,
     /// Parallel reads of one request share one load.
@@ -40,9 +40,7 @@ pub(crate) struct Inner {
 }
 
 pub(crate) struct State {
-    /// Whether the request came with a cookie of our name, whatever was in it.
-    pub(crate) had_cookie: bool,
-    pub(crate) ticket: Option<Ticket>,
+    carried: Carried,
     pub(crate) known: Known,
     pub(crate) pending: Pending,
     pub(crate) fate: Fate,
@@ -65,7 +63,7 @@ pub(crate) enum Known {
 #[derive(Clone)]
 pub(crate) enum Fate {
     Keep,
-    SignIn(SignIn),
+    SignIn(Box<SignIn>),
     SignOut,
     /// It has been removed already.
     Revoked,
@@ -80,20 +78,10 @@ pub(crate) struct SignIn {
     pub(crate) fresh: bool,
 }
 
-impl Inner {
-    pub(crate) fn new(shared: Arc<Shared>, found: Found) -> Self {
-        let had_cookie = !matches!(found, Found::Nothing);
-        let ticket = match found {
-            Found::Ticket(ticket) => Some(ticket),
-            Found::Forged => {
-                count(&shared.counters.forged);
-                None
-            }
-            Found::Nothing => None,
-        };
+impl Visit {
+    pub(crate) fn new(shared: Arc<Shared>, carried: Carried) -> Self {
         let state = State {
-            had_cookie,
-            ticket,
+            carried,
             known: Known::Not,
             pending: Pending::default(),
             fate: Fate::Keep,
@@ -107,10 +95,20 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the session was read, or is to be changed.
+    pub(crate) fn was_used(&self) -> bool {
+        let state = self.lock();
+        !matches!(state.known, Known::Not) || state.has_work()
+    }
+
+    /// The ticket that the request came with.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.lock().ticket(&self.shared).cloned()
+    }
+
     /// The key of the session that the request came with.
     pub(crate) fn key(&self) -> Result<Option<SessionKey>> {
-        let ticket = self.lock().ticket.clone();
-        ticket.map(|ticket| session_key(&self.shared.namespace, &ticket)).transpose()
+        self.ticket().map(|ticket| session_key(&self.shared.namespace, &ticket)).transpose()
     }
 
     /// The session as it is stored, read once in a request; `None` if there is none.
@@ -176,6 +174,24 @@ impl Inner {
     }
 }
 
+impl State {
+    /// The ticket that the request came with: its cookies are looked at when it is first asked for.
+    pub(crate) fn ticket(&mut self, shared: &Shared) -> Option<&Ticket> {
+        self.carried.read(shared)
+    }
+
+    /// Whether the request came with a cookie of our name, whatever was in it.
+    pub(crate) fn had_cookie(&mut self, shared: &Shared) -> bool {
+        self.carried.read(shared);
+        self.carried.had_cookie()
+    }
+
+    /// Whether there is anything to commit.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.enlisted && (!matches!(self.fate, Fate::Keep) || !self.pending.is_empty())
+    }
+}
+
 /// A read that was not answered has no outcome that anybody must learn.
 fn without_effect(error: Error) -> Error {
     if error.kind() != ErrorKind::OutcomeUnknown {
@@ -195,7 +211,7 @@ impl Shared {
 }
 
 pub(crate) struct Meter<'a> {
-    inner: &'a Inner,
+    inner: &'a Visit,
     since: Instant,
     pub(crate) left: Duration,
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use axum::{Router, extract::Path, http::StatusCode, routing::post};
 use common::{Browser, CART, LOCALE, NOTES, VIEWS, on_memory, on_redis, redis, ring, shop, signed_in, with};
 use scalekit_core::{
-    ErrorKind, OperationId, Participants, Result,
-    http::{Around, AroundLayer, Request, Response},
+    ErrorKind, OperationId, Result,
+    http::{Around, AroundLayer, Participants, Request, Response},
 };
 use scalekit_session::{MemoryStore, Session, SessionOps, Sessions};
 use scalekit_testkit::{Rng, at_once, seed};

@@ -49,6 +49,6 @@ pub use scalekit_core::redis;
 #[cfg(feature = "slo")]
 pub use scalekit_core::slo;
 pub use scalekit_core::{
-    AfterCommit, Clock, Error, ErrorKind, Gate, Hop, KeyRing, ManualClock, Observer, OperationId,
-    Participants, Position, Principal, Result, Signals, SystemClock, Timing, Worker, Workers, http,
+    AfterCommit, Clock, Error, ErrorKind, Gate, Hop, KeyRing, ManualClock, Observer, OperationId, Position,
+    Principal, Result, Signals, SystemClock, Timing, Worker, Workers, http,
 };

@@ -3,12 +3,14 @@
 
 mod around;
 mod operation;
+mod participants;
 mod place;
 mod principal;
 mod problem;
 mod whose;
 
 pub use around::{Around, AroundLayer, AroundService, Inner, Request, Response, Through};
+pub use participants::Participants;
 pub use place::Place;
 pub use principal::{Authenticate, RequirePrincipal, principal_layer};
 pub use problem::{Problem, Shed};

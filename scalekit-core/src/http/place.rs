@@ -2,7 +2,7 @@
 
 use http::{Extensions, StatusCode};
 
-use super::Problem;
+use super::{Participants, Problem};
 
 /// The place of a layer in the stack, from the outside in.
 ///
@@ -36,18 +36,15 @@ impl Place {
     /// # Errors
     /// A 500 if it came through a layer that belongs inside this one; the log names both.
     pub fn enter(self, extensions: &mut Extensions) -> Result<(), Problem> {
-        let Reached(outer) = extensions.get::<Reached>().copied().unwrap_or(Reached(self));
-        if outer > self {
+        let known = extensions.get_mut::<Participants>();
+        if let Some(outer) = known.as_ref().and_then(|known| known.reached).filter(|outer| *outer > self) {
             tracing::error!("the {self:?} layer stands inside the {outer:?} layer: it must be outside of it");
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"));
         }
         // The outermost leaves no mark: a request without one may be anywhere.
         if self != Self::Slo {
-            extensions.insert(Reached(self));
+            extensions.get_or_insert_default::<Participants>().reached = Some(self);
         }
         Ok(())
     }
 }
-
-#[derive(Clone, Copy)]
-struct Reached(Place);

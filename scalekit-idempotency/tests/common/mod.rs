@@ -14,9 +14,9 @@ use axum::{Router, body::Body, extract::State, response::IntoResponse, routing::
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use scalekit_core::{
-    Participants, Principal,
+    Principal,
     db::{self, Db, Postgres, Sqlite, Tx, TxSource},
-    http::Response,
+    http::{Participants, Response},
 };
 use scalekit_idempotency::{Builder, Effect, Idempotency, Scoped};
 use scalekit_testkit as kit;
