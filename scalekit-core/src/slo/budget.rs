@@ -39,7 +39,8 @@ const MINUTE_NS: f64 = 60e9;
 ///
 /// - If nobody observes for an hour, the events of that hour count as if they had come evenly in it: nothing is
 ///   lost, but a burst at its end looks like an hour of a little, and an alert about it comes late.
-/// - A total or a count of good ones that falls is a counter that started anew: all before it is forgotten.
+/// - A total or a count of good ones that falls is a counter that started anew: all before it is forgotten. Who
+///   observes from several threads reads the counters and observes them under one lock.
 /// - It knows this process only; the fleet's truth comes from the exported counters.
 ///
 /// ```

@@ -1,6 +1,7 @@
 //! The error budgets of all objectives, followed from their counters.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use super::budget::{Budget, BurnMeter};
 use super::objective::Objective;
@@ -20,6 +21,9 @@ pub(super) type Left = (Option<Budget>, Option<Budget>);
 
 pub(super) struct Budgets {
     meters: Vec<Meters>,
+    /// Held from the reading of the counters on: what was read first must not be heard last, since a counter that
+    /// falls is one that started anew.
+    turn: Mutex<()>,
     /// When somebody has to look again.
     due: AtomicU64,
 }
@@ -32,7 +36,7 @@ impl Budgets {
             target: meter(objective.target),
             availability: meter(objective.availability),
         });
-        Self { meters: meters.collect(), due: AtomicU64::new(LOOK_EVERY) }
+        Self { meters: meters.collect(), turn: Mutex::new(()), due: AtomicU64::new(LOOK_EVERY) }
     }
 
     /// Whether this caller is to look at the counters now: one every ten seconds.
@@ -41,7 +45,10 @@ impl Budgets {
         now >= due && self.due.compare_exchange(due, now + LOOK_EVERY, Relaxed, Relaxed).is_ok()
     }
 
-    pub(super) fn observe(&self, now: u64, tallies: impl Iterator<Item = Tally>) {
+    /// Reads the counters and takes them in, in one turn; the time of it.
+    pub(super) fn look(&self, read: impl FnOnce() -> (u64, Vec<Tally>)) -> u64 {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, tallies) = read();
         for (meters, tally) in self.meters.iter().zip(tallies) {
             if let Some(meter) = &meters.target {
                 meter.observe(now, tally.good, tally.total());
@@ -50,6 +57,7 @@ impl Budgets {
                 meter.observe(now, tally.available(), tally.total());
             }
         }
+        now
     }
 
     pub(super) fn left(&self, now: u64) -> impl Iterator<Item = Left> {

@@ -264,9 +264,7 @@ impl Slo {
 
     /// Shows the counters to the budgets; the time of it.
     pub(super) fn look(&self) -> u64 {
-        let now = self.now();
-        self.0.budgets.observe(now, self.tallies().into_iter().map(|(_, tally)| tally));
-        now
+        self.0.budgets.look(|| (self.now(), self.tallies().into_iter().map(|(_, tally)| tally).collect()))
     }
 
     /// Called when a request has ended: budgets are looked at also where nobody scrapes.

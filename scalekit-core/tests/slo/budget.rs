@@ -1,7 +1,10 @@
 //! Burn rates against an exact recount, and alerts that neither chance nor silence sets off.
 
+use std::time::Duration;
+
+use http::Method;
 use proptest::prelude::*;
-use scalekit_core::slo::{Alert, BurnMeter, Burning, Window};
+use scalekit_core::slo::{Alert, BurnMeter, Burning, Objective, ObjectiveSet, Slo, Window};
 
 const S: u64 = 1_000_000_000;
 const HOUR: u64 = 3_600 * S;
@@ -242,4 +245,36 @@ fn a_target_without_a_budget_is_refused() {
         assert!(error.to_string().contains(&target.to_string()), "{error}");
     }
     assert!(BurnMeter::new(0.9, 0).unwrap().bytes() <= 22_000);
+}
+
+/// Two scrapes at once, or a scrape and a request that is due to look: whoever read the counters first may be the
+/// last to show them to the budget, which must not take that for a counter that started anew.
+#[tokio::test(start_paused = true)]
+async fn readers_at_the_same_time_forget_nothing() {
+    const BEFORE: u64 = 100_000;
+    const READERS: u64 = 8;
+    const EVENTS: u64 = 1_000;
+    let paid = Objective::new("paid").route(Method::POST, "/orders").until("paid").availability(0.999);
+    let paid = paid.latency(Duration::from_secs(1)).target(0.99);
+    let slo = Slo::new(ObjectiveSet::builder("shop").objective(paid).build().unwrap());
+    let step = slo.step("paid").unwrap();
+    let last_five_minutes = || slo.report().budgets[0].availability.as_ref().unwrap().burns[0].total;
+    (0..BEFORE).for_each(|_| step.failed());
+    assert_eq!(last_five_minutes(), BEFORE);
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    assert_eq!(last_five_minutes(), 0);
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::scope(|threads| {
+        for _ in 0..READERS {
+            threads.spawn(|| {
+                let _clock = runtime.enter();
+                for _ in 0..EVENTS {
+                    step.failed();
+                    let seen = last_five_minutes();
+                    assert!(seen <= READERS * EVENTS, "{seen} events in the last five minutes");
+                }
+            });
+        }
+    });
+    assert_eq!(last_five_minutes(), READERS * EVENTS);
 }
