@@ -10,12 +10,12 @@ use super::bounds::Bounds;
 pub(super) struct BucketCounts {
     bounds: Arc<Bounds>,
     counts: Box<[AtomicU64]>,
-    sum_nanos: AtomicU64,
+    sum: Sum,
 }
 
 impl BucketCounts {
     pub(super) fn new(bounds: &Arc<Bounds>) -> Self {
-        Self { bounds: bounds.clone(), counts: zeros(bounds.buckets()), sum_nanos: AtomicU64::new(0) }
+        Self { bounds: bounds.clone(), counts: zeros(bounds.buckets()), sum: Sum::default() }
     }
 
     pub(super) fn bounds(&self) -> &Arc<Bounds> {
@@ -25,7 +25,7 @@ impl BucketCounts {
     pub(super) fn record(&self, nanos: u64) {
         if let Some(count) = self.counts.get(self.bounds.bucket(nanos)) {
             count.fetch_add(1, Relaxed);
-            self.sum_nanos.fetch_add(nanos, Relaxed);
+            self.sum.add(nanos);
         }
     }
 
@@ -35,9 +35,32 @@ impl BucketCounts {
     }
 
     /// The sum of all values in seconds.
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days of summed latency, then to 53 bits")]
     pub(super) fn sum_seconds(&self) -> f64 {
-        self.sum_nanos.load(Relaxed) as f64 / 1e9
+        self.sum.seconds()
+    }
+}
+
+/// A sum of nanoseconds. It is exported, so it must not fall: a few values of an event without a time stamp, decades each,
+/// are more than 64 bits.
+#[derive(Debug, Default)]
+struct Sum {
+    nanos: AtomicU64,
+    /// How often it was full.
+    laps: AtomicU64,
+}
+
+impl Sum {
+    #[inline]
+    fn add(&self, nanos: u64) {
+        if self.nanos.fetch_add(nanos, Relaxed).checked_add(nanos).is_none() {
+            self.laps.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days of summed latency, then to 53 bits")]
+    fn seconds(&self) -> f64 {
+        const LAP: f64 = (1_u128 << 64) as f64 / 1e9;
+        self.laps.load(Relaxed) as f64 * LAP + self.nanos.load(Relaxed) as f64 / 1e9
     }
 }
 
@@ -76,19 +99,19 @@ impl FineHistogram {
 pub(super) struct CutHistogram {
     bounds: Arc<Bounds>,
     cells: Box<[AtomicU64]>,
-    sum_nanos: AtomicU64,
+    sum: Sum,
 }
 
 impl CutHistogram {
     pub(super) fn new(bounds: &Arc<Bounds>) -> Self {
         let cells = zeros(FINE_BUCKETS + bounds.buckets() - 1);
-        Self { bounds: bounds.clone(), cells, sum_nanos: AtomicU64::new(0) }
+        Self { bounds: bounds.clone(), cells, sum: Sum::default() }
     }
 
     pub(super) fn record(&self, nanos: u64) {
         if let Some(count) = self.cells.get(fine_index(nanos) + self.bounds.bucket(nanos)) {
             count.fetch_add(1, Relaxed);
-            self.sum_nanos.fetch_add(nanos, Relaxed);
+            self.sum.add(nanos);
         }
     }
 
@@ -100,9 +123,8 @@ impl CutHistogram {
     }
 
     /// The sum of all values in seconds.
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days of summed latency, then to 53 bits")]
     pub(super) fn sum_seconds(&self) -> f64 {
-        self.sum_nanos.load(Relaxed) as f64 / 1e9
+        self.sum.seconds()
     }
 
     /// Each cell by its fine and its exported bucket.
@@ -208,6 +230,18 @@ mod tests {
         fine.record(u64::MAX);
         let [low, high] = percentiles(&fine, [50, 99]);
         assert_eq!((low, high), (Some(512e-9), Some(68.719_476_736)));
+    }
+
+    #[test]
+    fn a_sum_beyond_64_bits_goes_on() {
+        let sum = Sum::default();
+        let mut last = 0.0;
+        for decades in 1..40 {
+            sum.add(1_800_000_000_000_000_000);
+            let exact = f64::from(decades) * 1.8e9;
+            assert!((sum.seconds() - exact).abs() < exact * 1e-12 && sum.seconds() > last, "{decades}");
+            last = sum.seconds();
+        }
     }
 
     /// Around the edges of what there is, where an index would be off by one.
