@@ -148,6 +148,43 @@ async fn each_bucket_is_that_of_an_integer_oracle_in_text_cumulative_and_delta()
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn all_instruments_of_a_collection_show_the_same_moment() {
+    let slo = shop();
+    let collectors = Collectors::of(&slo).await;
+    let step = slo.step("paid").unwrap();
+    std::thread::scope(|threads| {
+        // Paced: each is replayed into the provider's histograms, too.
+        let counting = threads.spawn(move || {
+            for _ in 0..20_000 {
+                step.done(T / 2);
+                std::thread::yield_now();
+            }
+        });
+        while !counting.is_finished() {
+            for points in <[_; 2]>::from(collectors.flush()) {
+                let count = |name: &str, zone: Option<&str>| {
+                    let is = |point: &&OtlpPoint| {
+                        let at = |key: &str| point.attributes.get(key).map(String::as_str);
+                        point.name == name
+                            && at("scalekit.slo") == Some("paid")
+                            && at("scalekit.zone") == zone
+                    };
+                    match points.iter().find(is).map(|point| &point.data) {
+                        Some(OtlpData::Sum { value, .. }) => *value,
+                        other => panic!("{name} is {other:?}"),
+                    }
+                };
+                let requests = count("scalekit.slo.requests", None);
+                let zones = ["satisfied", "tolerating", "frustrated"];
+                let zones: f64 = zones.iter().map(|zone| count("scalekit.slo.apdex", Some(zone))).sum();
+                let good = [count("scalekit.slo.good", None), count("scalekit.slo.available", None), zones];
+                assert_eq!(good, [requests; 3]);
+            }
+        }
+    });
+}
+
 /// What each instrument must be: unit, kind, attributes beside the constant ones.
 fn expected() -> BTreeMap<&'static str, (&'static str, &'static str, &'static [&'static str])> {
     const ROUTE: &[&str] = &["http.request.method", "http.route"];

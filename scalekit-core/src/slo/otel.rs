@@ -1,16 +1,19 @@
 //! OpenTelemetry: all families through a meter of the application's own.
 
+mod collection;
+
 use std::collections::HashMap;
 use std::slice;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter};
 
+use self::collection::{Collections, Point, Read, Seen};
 use super::bounds::Bounds;
-use super::families::{self, Family, Kind, Series, Times, Value};
+use super::families::{self, Family, Kind};
 use super::handle::Slo;
-use super::naming::{Name, STATUS};
+use super::naming::Name;
 
 /// What has been replayed of one histogram: the count of each bucket, and the sum of the values that stood for them.
 type Replayed = (Vec<u64>, f64);
@@ -19,12 +22,20 @@ impl Slo {
     /// Exports everything through this meter, under the names of the semantic conventions; call it once per provider.
     ///
     /// Nothing is added to the way of a request: counters and gauges are observed when the provider's readers collect,
-    /// and what histograms counted since is replayed into the provider's then.
+    /// and what histograms counted since is replayed into the provider's then, one record for each request. Call it
+    /// before traffic comes: what was counted until then is replayed at once.
     ///
     /// **Guarantee**: counters, and the counts of all buckets, are exact at each collection, for any number of readers,
-    /// cumulative or delta. Sums are right to rounding. **Non-guarantee**: a view that changes the bounds of a
-    /// histogram gets values that lie in the right bucket of ours only; minimum and maximum are those of buckets. A view
-    /// that drops the gauge `scalekit.slo.exported` stops the histograms, which are fed when it is read.
+    /// cumulative or delta; all instruments of a collection show the same moment, if it takes less than a second. Sums
+    /// are right to rounding.
+    ///
+    /// **Non-guarantee**: the SDK keeps 2,000 series of an instrument and folds the others into `otel.metric.overflow`,
+    /// which shows one of them: an app with hundreds of routes gives `scalekit.http.outcomes` and the durations a view
+    /// with a larger `with_cardinality_limit`. A view that drops an attribute of a counter shows one series of those that
+    /// differ in it, not their sum: add up in the collector. One that changes the bounds of a histogram gets values
+    /// that lie in the right bucket of ours only; minimum and maximum are those of buckets. One that drops the gauge
+    /// `scalekit.slo.exported` stops the histograms, which are fed when it is read. With several readers, a series that
+    /// has gone may come once more.
     ///
     /// ```
     /// # use scalekit_core::slo::{Objective, ObjectiveSet, Slo};
@@ -36,16 +47,17 @@ impl Slo {
     /// # Ok::<(), scalekit_core::Error>(())
     /// ```
     pub fn export_to(&self, meter: &Meter) {
+        let all = Arc::new(Collections::of(self.clone()));
         let mut histograms = Vec::new();
         for Family { name, kind, help, .. } in families::of(slice::from_ref(self)) {
-            let slo = self.clone();
+            let all = all.clone();
             match kind {
                 Kind::Counter => drop(
                     meter
                         .u64_observable_counter(name.otel)
                         .with_unit(name.unit)
                         .with_description(help)
-                        .with_callback(move |observer| slo.observe(name, observer, whole))
+                        .with_callback(move |observer| all.show(name, observer, whole))
                         .build(),
                 ),
                 Kind::Sum => drop(
@@ -53,7 +65,7 @@ impl Slo {
                         .f64_observable_counter(name.otel)
                         .with_unit(name.unit)
                         .with_description(help)
-                        .with_callback(move |observer| slo.observe(name, observer, number))
+                        .with_callback(move |observer| all.show(name, observer, number))
                         .build(),
                 ),
                 Kind::Level => drop(
@@ -61,7 +73,7 @@ impl Slo {
                         .i64_observable_up_down_counter(name.otel)
                         .with_unit(name.unit)
                         .with_description(help)
-                        .with_callback(move |observer| slo.observe(name, observer, signed))
+                        .with_callback(move |observer| all.show(name, observer, signed))
                         .build(),
                 ),
                 Kind::Gauge => drop(
@@ -69,7 +81,7 @@ impl Slo {
                         .f64_observable_gauge(name.otel)
                         .with_unit(name.unit)
                         .with_description(help)
-                        .with_callback(move |observer| slo.observe(name, observer, number))
+                        .with_callback(move |observer| all.show(name, observer, number))
                         .build(),
                 ),
                 Kind::Histogram => {
@@ -79,64 +91,50 @@ impl Slo {
                 }
             }
         }
-        let pump = Pump { slo: self.clone(), histograms, replayed: Mutex::default() };
+        let pump = Pump { bounds: self.bounds().clone(), histograms, replayed: Mutex::default() };
         let _registered = meter
-            .u64_observable_gauge("scalekit.slo.exported")
+            .u64_observable_gauge(EXPORTED.otel)
             .with_description("1 while the histograms of this process are exported.")
             .with_callback(move |observer| {
-                pump.replay();
+                pump.replay(&all.seen_for(EXPORTED));
                 observer.observe(1, &[]);
             })
             .build();
     }
+}
 
+/// What carries the histograms.
+const EXPORTED: Name = Name::own("scalekit_slo_exported", "scalekit.slo.exported", "1");
+
+impl Collections {
     /// Shows all values of one family.
-    fn observe<T>(&self, of: Name, observer: &dyn AsyncInstrument<T>, read: fn(&Value<'_>) -> Option<T>) {
-        for Family { name, series, .. } in families::of(slice::from_ref(self)) {
-            if name == of {
-                for Series { labels, value, .. } in &series {
-                    if let Some(value) = read(value) {
-                        observer.observe(value, &self.attributes(labels));
-                    }
-                }
+    fn show<T>(&self, name: Name, observer: &dyn AsyncInstrument<T>, read: fn(&Read) -> Option<T>) {
+        for Point { attributes, value } in self.seen_for(name).get(&name).into_iter().flatten() {
+            if let Some(value) = read(value) {
+                observer.observe(value, attributes);
             }
         }
-    }
-
-    fn attributes(&self, labels: &[(Name, std::borrow::Cow<'_, str>)]) -> Vec<KeyValue> {
-        let constant =
-            self.constants().iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
-        let own = labels.iter().map(|(name, value)| match value.parse::<i64>() {
-            // A number by the conventions; that of several statuses together is none.
-            Ok(status) if *name == STATUS => KeyValue::new(name.otel, status),
-            _ => KeyValue::new(name.otel, value.clone().into_owned()),
-        });
-        constant.chain(own).collect()
     }
 }
 
 /// Carries what histograms have counted into those of a provider.
 struct Pump {
-    slo: Slo,
+    bounds: Arc<Bounds>,
     histograms: Vec<(Name, Histogram<f64>)>,
     replayed: Mutex<HashMap<(Name, Vec<KeyValue>), Replayed>>,
 }
 
 impl Pump {
-    fn replay(&self) {
-        // Held over the recording: of two readers that collect at once, the second finds nothing left.
+    fn replay(&self, seen: &Seen) {
+        // Held over the recording: of two readers that collect at once, what the first has replayed is not new to the
+        // second, which may have looked before.
         let mut replayed = self.replayed.lock().unwrap_or_else(PoisonError::into_inner);
-        for Family { name, series, .. } in families::of(slice::from_ref(&self.slo)) {
-            let Some((_, histogram)) = self.histograms.iter().find(|(known, _)| *known == name) else {
-                continue;
-            };
-            for Series { labels, value, .. } in &series {
-                let Value::Times(times) = value else { continue };
-                let attributes = self.slo.attributes(labels);
-                let before = replayed.entry((name, attributes)).or_default();
-                let attributes = self.slo.attributes(labels);
-                for (value, count) in news(before, times) {
-                    (0..count).for_each(|_| histogram.record(value, &attributes));
+        for (name, histogram) in &self.histograms {
+            for Point { attributes, value } in seen.get(name).into_iter().flatten() {
+                let Read::Times(counts, sum) = value else { continue };
+                let before = replayed.entry((*name, attributes.clone())).or_default();
+                for (value, count) in news(before, counts, *sum, &self.bounds) {
+                    (0..count).for_each(|_| histogram.record(value, attributes));
                 }
             }
         }
@@ -147,19 +145,20 @@ impl Pump {
 ///
 /// Each stands where its bucket has it: all at the same share of the way from the lower to the upper bound, chosen so that
 /// they add up to what the sum has grown by. In the bucket without upper bound they are what is missing then.
-fn news(before: &mut Replayed, times: &Times<'_>) -> Vec<(f64, u64)> {
+fn news(before: &mut Replayed, now: &[u64], sum_now: f64, bounds: &Bounds) -> Vec<(f64, u64)> {
     let (counts, sum) = before;
-    counts.resize(times.counts.len(), 0);
+    counts.resize(now.len(), 0);
     let mut fresh = Vec::new();
     let (mut lowest, mut width) = (0.0, 0.0);
     let mut endless = None;
-    for (bucket, (count, old)) in times.counts.iter().zip(counts.iter_mut()).enumerate() {
+    for (bucket, (count, old)) in now.iter().zip(counts.iter_mut()).enumerate() {
         let new = count.saturating_sub(*old);
-        *old = *count;
+        // Another reader may have looked later and replayed sooner.
+        *old = (*old).max(*count);
         if new == 0 {
             continue;
         }
-        match times.bounds.limits(bucket) {
+        match bounds.limits(bucket) {
             (low, Some(high)) => {
                 lowest += low * new as f64;
                 width += (high - low) * new as f64;
@@ -168,7 +167,7 @@ fn news(before: &mut Replayed, times: &Times<'_>) -> Vec<(f64, u64)> {
             (low, None) => endless = Some((low, new)),
         }
     }
-    let grown = times.sum - *sum;
+    let grown = sum_now - *sum;
     let share = |left: f64| if width > 0.0 { ((left - lowest) / width).clamp(1e-6, 1.0) } else { 1.0 };
     let way = match endless {
         None => share(grown),
@@ -200,22 +199,22 @@ impl Bounds {
     }
 }
 
-fn whole(value: &Value<'_>) -> Option<u64> {
+fn whole(value: &Read) -> Option<u64> {
     match value {
-        Value::Whole(value) => Some(*value),
-        Value::Number(_) | Value::Times(_) => None,
+        Read::Whole(value) => Some(*value),
+        Read::Number(_) | Read::Times(..) => None,
     }
 }
 
-fn signed(value: &Value<'_>) -> Option<i64> {
+fn signed(value: &Read) -> Option<i64> {
     whole(value).map(|value| i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn number(value: &Value<'_>) -> Option<f64> {
+fn number(value: &Read) -> Option<f64> {
     match value {
-        Value::Whole(value) => Some(*value as f64),
-        Value::Number(value) => Some(*value),
-        Value::Times(_) => None,
+        Read::Whole(value) => Some(*value as f64),
+        Read::Number(value) => Some(*value),
+        Read::Times(..) => None,
     }
 }
 
@@ -232,8 +231,7 @@ mod tests {
         for (counted, summed) in [(1, 1), (1, 2), (3, 3), (3, 4), (7, 8), (7, 8), (8, 8), (500, 500)] {
             let mut counts = vec![0; bounds.buckets()];
             counts[bounds.bucket(200_000_000)] = counted;
-            let times = Times { counts, sum: f64::from(summed) * 0.2, bounds: &bounds };
-            for (value, count) in news(&mut before, &times) {
+            for (value, count) in news(&mut before, &counts, f64::from(summed) * 0.2, &bounds) {
                 assert!(value > 0.1 && value <= 0.25, "{value} belongs to another bucket");
                 placed += value * count as f64;
             }

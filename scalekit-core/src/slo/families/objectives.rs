@@ -34,11 +34,12 @@ type Counted = (Name, &'static str, fn(&Tally) -> u64);
 /// A number that an objective declares.
 type Declared = (Name, &'static str, fn(&Objective) -> Option<f64>);
 
+/// What is part of another comes before it, since OpenTelemetry reads them one after the other.
 const COUNTED: [Counted; 3] = [
     (
-        Name::own("scalekit_slo_requests_total", "scalekit.slo.requests", "{request}"),
-        "Requests that count for an objective.",
-        Tally::total,
+        Name::own("scalekit_slo_good_total", "scalekit.slo.good", "{request}"),
+        "Those that did not fail and ended within the threshold.",
+        |tally| tally.good,
     ),
     (
         Name::own("scalekit_slo_available_total", "scalekit.slo.available", "{request}"),
@@ -46,9 +47,9 @@ const COUNTED: [Counted; 3] = [
         Tally::available,
     ),
     (
-        Name::own("scalekit_slo_good_total", "scalekit.slo.good", "{request}"),
-        "Those that did not fail and ended within the threshold.",
-        |tally| tally.good,
+        Name::own("scalekit_slo_requests_total", "scalekit.slo.requests", "{request}"),
+        "Requests that count for an objective.",
+        Tally::total,
     ),
 ];
 const DECLARED: [Declared; 3] = [

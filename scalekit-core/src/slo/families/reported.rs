@@ -87,10 +87,10 @@ fn tenants<'a>(families: &mut Vec<Family<'a>>, now: &[(&'a Slo, u64)]) {
         });
         rows.collect()
     };
-    let name = Name::own("scalekit_tenant_requests_total", "scalekit.tenant.requests", "{request}");
-    let help = "Requests by tenant: those that are large or miss most; the others together.";
-    families.push(Family { name, kind: Kind::Counter, help, series: series(|tally| tally.total) });
     let name = Name::own("scalekit_tenant_good_total", "scalekit.tenant.good", "{request}");
     let help = "Those that were no misses.";
     families.push(Family { name, kind: Kind::Counter, help, series: series(|tally| tally.good) });
+    let name = Name::own("scalekit_tenant_requests_total", "scalekit.tenant.requests", "{request}");
+    let help = "Requests by tenant: those that are large or miss most; the others together.";
+    families.push(Family { name, kind: Kind::Counter, help, series: series(|tally| tally.total) });
 }
