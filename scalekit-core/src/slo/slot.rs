@@ -142,6 +142,11 @@ impl Slot {
         self.in_flight.leave(now);
     }
 
+    /// Whether something is promised for it; what is declared is exported from the start.
+    pub(super) fn is_declared(&self) -> bool {
+        !self.promises.is_empty()
+    }
+
     /// The objective's place in the set.
     pub(super) fn objective(&self) -> Option<usize> {
         self.promises.judged.map(|judged| judged.objective)
@@ -188,7 +193,7 @@ impl Slot {
     /// Each histogram with its status label: none for requests that ended without a head.
     pub(super) fn histograms(&self) -> impl Iterator<Item = (Option<&str>, &BucketCounts)> {
         // A declared route has a series before its first request, and the status of that is not known yet.
-        let headless = !self.promises.is_empty() || self.headless.counts().any(|count| count > 0);
+        let headless = self.is_declared() || self.headless.counts().any(|count| count > 0);
         let headless = headless.then_some((None, &self.headless));
         let statuses = self.statuses.iter().filter_map(OnceLock::get);
         let statuses = statuses.map(|(status, counts)| (Some(status.as_str()), counts));

@@ -88,10 +88,12 @@ pub(super) fn add<'a>(families: &mut Vec<Family<'a>>, apps: &[(&'a Slo, u64)]) {
     }
 
     let outcomes = slots.iter().flat_map(|(slo, _, slot)| {
-        Outcome::ALL.into_iter().map(|outcome| {
+        // Clients choose methods: one that is not declared has the series of what has happened to it.
+        let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome, slot.outcome(outcome)));
+        outcomes.filter(|(_, count)| slot.is_declared() || *count > 0).map(|(outcome, count)| {
             let mut labels = labels(slot);
             labels.push((OUTCOME, outcome.as_str().into()));
-            Series { slo, labels, value: Value::Whole(slot.outcome(outcome)) }
+            Series { slo, labels, value: Value::Whole(count) }
         })
     });
     let help = "Requests by how they ended; each ends in exactly one outcome.";
