@@ -17,7 +17,7 @@ pub type Response = http::Response<axum_core::body::Body>;
 
 /// One middleware: one struct and one async function around the rest of the stack.
 ///
-/// The struct is a cheap handle (usually an `Arc` inside): it is cloned once per request. Wire it with
+/// The struct is a cheap handle (usually an `Arc` inside): it is cloned with each request. Wire it with
 /// [`AroundLayer::new`]; the result fits `axum::Router::layer`, `route_layer` and `tower::ServiceBuilder`.
 ///
 /// # Guarantee

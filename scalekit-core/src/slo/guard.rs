@@ -104,10 +104,10 @@ impl Guard {
         }
         let status = self.head.map(|arrived| arrived.head.status);
         let now = self.start.saturating_add(nanos);
-        self.slot.leave(now, outcome, status, nanos, shape);
         if let (Some(tenants), Some(whose)) = (self.slo.tenants(), &self.whose) {
             tenants.record(now, whose.tenant(), !self.missed, Duration::from_nanos(nanos));
         }
+        self.slot.leave(now, outcome, status, nanos, shape);
         self.slo.look_if_due(now);
     }
 

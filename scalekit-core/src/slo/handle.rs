@@ -1,5 +1,6 @@
 //! The value that owns the counters: makes the layer, renders and snapshots.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,7 +72,8 @@ impl Slo {
         SloBuilder::new(set)
     }
 
-    /// The layer that measures; put it outside of every other layer, once per app.
+    /// The layer that measures; put it outside of every other layer, once per app: a request that passes two of them is
+    /// counted twice.
     ///
     /// `route_of` finds the pattern of the matched route (`/orders/{id}`, never the path `/orders/7`), `None` if no
     /// route matched. With axum that is
@@ -262,8 +264,13 @@ impl Slo {
         nanos(self.0.epoch.elapsed())
     }
 
-    /// Shows the counters to the budgets; the time of it.
+    /// Shows the counters to the budgets, and what is in flight to itself, whose sum must be read from time to time; the
+    /// time of it.
     pub(super) fn look(&self) -> u64 {
+        let now = self.now();
+        for slot in self.slots() {
+            slot.in_flight().read(now);
+        }
         self.0.budgets.look(|| (self.now(), self.tallies().into_iter().map(|(_, tally)| tally).collect()))
     }
 
@@ -334,14 +341,19 @@ impl fmt::Debug for Slo {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Misuse`] if two of them carry the same labels.
+/// [`ErrorKind::Misuse`] if two of them carry the same labels, or are named differently.
 pub fn render_all(slos: &[Slo]) -> Result<String> {
+    let of = |slo: &Slo| slo.constants().iter().cloned().collect::<BTreeSet<_>>();
     for (at, slo) in slos.iter().enumerate() {
-        if slos[..at].iter().any(|earlier| earlier.labels() == slo.labels()) {
+        let refuse = |message| Err(Error::new(ErrorKind::Misuse, message));
+        if slos[..at].iter().any(|earlier| of(earlier) == of(slo)) {
             let labels = slo.labels();
-            let message =
-                format!("two Slo values carry the labels {{{labels}}}: give each a label of its own");
-            return Err(Error::new(ErrorKind::Misuse, message));
+            return refuse(format!(
+                "two Slo values carry the labels {{{labels}}}: give each a label of its own"
+            ));
+        }
+        if slos[..at].iter().any(|earlier| earlier.naming() != slo.naming()) {
+            return refuse("Slo values of different namings cannot be one exposition".to_owned());
         }
     }
     Ok(text::render(slos, Format::Prometheus))

@@ -49,10 +49,9 @@ impl Through for SloLayer {
         let misplaced = Place::Slo.enter(request.extensions_mut()).err();
         let slot = self.slo().slot((self.0.route_of)(&request), request.method()).clone();
         let head_request = request.method() == Method::HEAD;
-        let whose = self.slo().tenants().map(|_| Whose::default());
-        if let Some(whose) = &whose {
-            request.extensions_mut().insert(whose.clone());
-        }
+        // Several layers may follow tenants: all of them are told.
+        let whose =
+            self.slo().tenants().map(|_| request.extensions_mut().get_or_insert_default::<Whose>().clone());
         let mut guard = Guard::start(self.slo().clone(), slot, whose);
         if let Some(problem) = misplaced {
             return Either::Left(ready(Ok(measure(problem.into_response(), head_request, guard))));

@@ -65,7 +65,7 @@
 //! | `scalekit_http_server_head_duration_seconds` | histogram | `http_request_method`, `http_route` |
 //! | `scalekit_http_server_stream_duration_seconds` | histogram | the same |
 //! | `http_server_active_requests`, `scalekit_http_server_active_requests_max` (of the last minute) | gauge | `http_request_method`, `http_route` |
-//! | `scalekit_http_server_active_request_seconds_total` | counter | the same; its `rate()` is the mean number in flight, which no scrape can miss |
+//! | `scalekit_http_server_active_request_seconds_total` | counter | the same; its `rate()` is the mean number in flight, which no scrape can miss (as long as somebody scrapes, or a request ends, every 16 million request-seconds) |
 //! | `scalekit_http_outcomes_total` | counter | the same, `outcome` |
 //! | `scalekit_journey_duration_seconds` | histogram | `slo`, `step` |
 //! | `scalekit_slo_requests_total`, `_good_total`, `_available_total` | counter | `slo` |
@@ -79,8 +79,9 @@
 //! | `scalekit_tenant_requests_total`, `scalekit_tenant_good_total` | counter | `tenant`, where [`SloBuilder::tenants`] asks for it |
 //!
 //! [`Naming::Classic`] gives the names of older queries. A scrape is answered by [`Slo::scrape`], as Prometheus text or
-//! OpenMetrics; to the text of [`Slo::render`] an application appends families of its own by [`Exposition`]; JSON is [`Slo::report`]; with the feature `otel`, `Slo::export_to` takes
-//! a meter of the application's provider. All of them read the same counters.
+//! OpenMetrics; to the text of [`Slo::render`] an application appends families of its own by [`Exposition`]; JSON is
+//! [`Slo::report`]; with the feature `otel`, `Slo::export_to` takes a meter of the application's provider. All of them
+//! read the same counters.
 //!
 //! Bucket bounds are those of OpenTelemetry's HTTP conventions plus the threshold T and 4T of every objective.
 //! Comparisons are in whole nanoseconds and inclusive, so a request of exactly T is good and is counted in `le="T"`.
@@ -102,7 +103,7 @@
 //!   `<unmatched>`; unknown methods are `_OTHER`; [`MAX_STATUSES`] statuses per route and method.
 //! - Declared objectives and their routes are exported as 0 before the first request.
 //! - No lock and no label text on the way of a request to a known route, but where tenants are followed (one of eight
-//!   short locks); 0 round trips.
+//!   short locks), and for the one request in ten seconds that shows the counters to the budgets; 0 round trips.
 //!
 //! # Non-guarantees
 //!

@@ -121,7 +121,7 @@ impl ObjectiveSetBuilder {
             }
         }
         let changed = overrides::apply(&mut objectives, &overrides)?;
-        let (mut routes, mut taken) = (HashSet::new(), HashSet::new());
+        let (mut routes, mut taken) = (HashSet::new(), HashMap::new());
         for (objective, changed) in objectives.iter().zip(changed) {
             objective.check().map_err(|error| match changed.as_slice() {
                 [] => error,
@@ -132,9 +132,9 @@ impl ObjectiveSetBuilder {
                 routes.insert(route);
                 // Journeys share routes, so each has room of its own.
                 let owner = objective.until.as_ref().map(|_| name);
-                if !taken.insert((owner, method_index(method), route)) {
+                if let Some(other) = taken.insert((owner, method_index(method), route), name) {
                     return Err(config(format!(
-                        "objective {name:?} names {method} {route}, which an objective has already"
+                        "objective {name:?} names {method} {route}, which the objective {other:?} has already"
                     )));
                 }
             }

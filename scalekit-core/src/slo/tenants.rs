@@ -128,7 +128,10 @@ pub struct TenantCounts {
     pub tally: TenantTally,
 }
 
-/// Requests that count for an objective, and the good ones of them; part of a [`TenantExport`].
+/// Requests, and the good ones of them: all that were no miss. Part of a [`TenantExport`].
+///
+/// A miss is a request that counts for its objective and is not good, or a failure where nothing is promised. What counts
+/// for none, such as a client's error or a request that was shed, is no miss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TenantTally {

@@ -25,7 +25,14 @@ impl Format {
     /// What a scraper accepts, by its `Accept` header: OpenMetrics where that is named, else Prometheus' own.
     pub(super) fn accepted(accept: Option<&HeaderValue>) -> Self {
         let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Prometheus }
+        let wanted = accept.split(',').any(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            let named =
+                parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
+            let refused = |part: &str| part.strip_prefix("q=").and_then(|q| q.parse().ok()) == Some(0.0_f32);
+            named && !parts.any(refused)
+        });
+        if wanted { Self::OpenMetrics } else { Self::Prometheus }
     }
 
     pub(super) fn content_type(self) -> HeaderValue {

@@ -53,7 +53,10 @@ fn what_cannot_work_is_refused_by_name() {
         ObjectiveSet::builder("shop").objective(a().exclude([failure])).build().unwrap();
     }
     refused(vec![a(), good("a", "/b")], "objective \"a\" is declared twice");
-    refused(vec![a(), good("b", "/a")], "objective \"b\" names POST /a, which an objective has already");
+    refused(
+        vec![a(), good("b", "/a")],
+        "objective \"b\" names POST /a, which the objective \"a\" has already",
+    );
     refused((0..65).map(|n| good(&n.to_string(), &format!("/{n}"))).collect(), "65 objectives; at most 64");
     let many = (0..=MAX_ROUTES)
         .fold(Objective::new("a").availability(0.9), |o, n| o.route(Method::GET, format!("/{n}")));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, header::ACCEPT};
 use axum::routing::{get, post};
 use scalekit_core::Hop;
 use scalekit_core::slo::CONTENT_TYPE;
@@ -49,6 +49,15 @@ async fn prometheus_asks_for_it_and_finds_every_kind_of_family() {
     assert!(sent.iter().all(|sent| sent.starts_with("application/openmetrics-text")), "{sent:?}");
     drop(sent);
 
-    let text = slo.scrape(&HeaderMap::new());
-    assert_eq!(text.headers()["content-type"], CONTENT_TYPE);
+    for (accept, open) in [
+        (None, false),
+        (Some("text/plain;version=0.0.4"), false),
+        (Some("text/html, Application/OpenMetrics-Text; version=1.0.0; q=0.5, */*"), true),
+        (Some("application/openmetrics-text;q=0, text/plain"), false),
+        (Some("application/openmetrics-textual"), false),
+    ] {
+        let headers = accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))).into_iter().collect();
+        let text = slo.scrape(&headers);
+        assert_eq!(text.headers()["content-type"] != CONTENT_TYPE, open, "{accept:?}");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Method;
 use axum::routing::post;
-use scalekit_core::slo::{Exposition, Objective, ObjectiveSet, Outcome, Slo, render_all};
+use scalekit_core::slo::{Exposition, Naming, Objective, ObjectiveSet, Outcome, Slo, render_all};
 
 use crate::parse::parse;
 use crate::support::{checkout, layered, send};
@@ -88,4 +88,21 @@ fn rows_are_json() {
     assert_eq!(json[0]["threshold"], 0.3);
     assert_eq!(json[0]["p95"], serde_json::Value::Null);
     assert_eq!(json[0]["outcomes"]["ok"], 0);
+}
+
+#[test]
+fn what_would_write_a_series_twice_is_no_exposition() {
+    let slo = |labels: [&str; 2], naming| {
+        let set = checkout(Duration::from_millis(300));
+        labels
+            .into_iter()
+            .fold(Slo::builder(set).naming(naming), |slo, name| slo.label(name, "1"))
+            .build()
+            .unwrap()
+    };
+    let one = slo(["pod", "cell"], Naming::Semconv);
+    let refused = |other| render_all(&[one.clone(), other]).unwrap_err().to_string();
+    assert!(refused(slo(["cell", "pod"], Naming::Semconv)).contains("two Slo values carry the labels"));
+    assert!(refused(slo(["node", "cell"], Naming::Classic)).contains("different namings"));
+    assert!(render_all(&[one.clone(), slo(["node", "cell"], Naming::Semconv)]).is_ok());
 }

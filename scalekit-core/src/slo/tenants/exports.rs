@@ -105,7 +105,9 @@ impl Exports {
             self.places.push(new);
         } else {
             let longest_out = (0..PLACES).min_by_key(|place| self.places[*place].last_top);
-            let Some(place) = longest_out.filter(|place| now >= self.places[*place].last_top + STAY) else {
+            let Some(place) =
+                longest_out.filter(|place| now.saturating_sub(self.places[*place].last_top) >= STAY)
+            else {
                 return;
             };
             self.index.remove(self.places[place].hash, place);

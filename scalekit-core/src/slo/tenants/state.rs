@@ -59,8 +59,9 @@ impl State {
         let halved_at = self.halved_at.get_or_insert(now);
         // After 64 halvings nothing is left to halve.
         let halvings = (now.saturating_sub(*halved_at) / HALF_LIFE).min(64);
+        // From hour to hour, not from look to look; after 64 of them it is all the same.
         if halvings > 0 {
-            *halved_at = now;
+            *halved_at = now - (now - *halved_at) % HALF_LIFE;
         }
         for _ in 0..halvings {
             self.volume.halve(|seen| seen.tail.halve());
