@@ -64,12 +64,19 @@ pub struct Call<'a> {
 
 impl Call<'_> {
     /// Adds a key.
-    pub fn key(mut self, key: impl ToRedisArgs) -> Self {
-        self.keys.extend(key.to_redis_args());
+    pub fn key(self, key: impl ToRedisArgs) -> Self {
+        let call = self.key_of_any_slot(key);
         debug_assert!(
-            self.keys.iter().all(|key| slot(key) == slot(&self.keys[0])),
+            call.keys.iter().all(|key| slot(key) == slot(&call.keys[0])),
             "the keys of a script share a slot"
         );
+        call
+    }
+
+    /// Adds a key that may be in another slot: for callers that have made sure that this is no
+    /// [Cluster](super::Redis::is_cluster), where the call would be refused.
+    pub fn key_of_any_slot(mut self, key: impl ToRedisArgs) -> Self {
+        self.keys.extend(key.to_redis_args());
         self
     }
 
