@@ -2,23 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use scalekit_core::{Error, ErrorKind, Result};
+use http::StatusCode;
+use scalekit_core::{Error, ErrorKind, Hop, Result};
 
 use crate::{
-    address::{UserPlace, session_key},
-    cookie::{Ticket, random},
+    address::session_key,
+    cookie::{Carried, Ticket, random},
     identity::new_lineage,
     metrics::count,
     pending::{Pending, not_a_number},
     session::full,
-    store::{Committed, Created, Creation, DEVICE, LINEAGE, OPERATIONS, Record, Removed, SessionKey, USER},
-    visit::{Fate, Known, SignIn, Visit},
+    store::{Committed, Created, Creation, Ending, Removed, SessionKey, Successor, record::LINEAGE},
+    visit::{Fate, Known, Visit},
 };
 
 /// Runs of an `update` before the response becomes 409.
 const MAX_RUNS: u32 = 32;
-/// Reads of a session that changes while it is being rotated.
-const MAX_ROTATIONS: u32 = 4;
 /// Runs that follow a conflict at once, on the value that came with it; the later ones pause and read again.
 const QUICK_RUNS: u32 = 4;
 /// Longest pause between two runs.
@@ -26,7 +25,33 @@ const MAX_PAUSE_MS: u64 = 16;
 /// By how much the clocks of two processes may differ.
 const SKEW_MS: u64 = 60_000;
 
+/// Which responses let the changes of their requests be committed.
+///
+/// ```
+/// use scalekit_core::KeyRing;
+/// use scalekit_session::{CommitOn, MemoryStore, Sessions};
+///
+/// let sessions = Sessions::builder(MemoryStore::new(), KeyRing::generate()?).commit_on(CommitOn::Always).build()?;
+/// # Ok::<(), scalekit_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommitOn {
+    /// Those below 500: a handler that fails has changed nothing.
+    #[default]
+    Below500,
+    /// All of them.
+    Always,
+}
+
+impl CommitOn {
+    pub(crate) fn allows(self, status: StatusCode) -> bool {
+        self == Self::Always || !status.is_server_error()
+    }
+}
+
 /// What the client is handed with the response.
+#[derive(Clone)]
 pub(crate) enum Hand {
     Nothing,
     Give(Ticket),
@@ -34,33 +59,80 @@ pub(crate) enum Hand {
 }
 
 impl Visit {
-    /// Does what the request has asked for.
+    /// Does what the request has asked for, in a task of its own: a client that hangs up now must not tear a sign-in
+    /// in two.
     ///
     /// # Errors
     /// The store's failure; [`ErrorKind::Conflict`] after the last re-run; a limit.
-    pub(crate) async fn commit(&self) -> Result<Hand> {
+    pub(crate) async fn commit(self: &Arc<Self>) -> Result<Hand> {
+        let visit = self.clone();
+        let task = tokio::spawn(async move {
+            visit.shared.signals.time(Hop::Cache, "session_commit", visit.carry_out()).await
+        });
+        task.await.unwrap_or_else(|error| {
+            // The runtime that ends drops its tasks in any order.
+            let how =
+                if error.is_panic() { "the session's commit panicked" } else { "the process is ending" };
+            Err(Error::new(ErrorKind::OutcomeUnknown, how).with_source(error))
+        })
+    }
+
+    /// Commits what was asked for so far, and lets the session go on with what has become of it.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); nothing is forgotten then.
+    pub(crate) async fn commit_now(self: &Arc<Self>) -> Result<()> {
+        let hand = self.commit().await?;
+        let mut state = self.lock();
+        state.known = Known::Not;
+        state.fate = match state.fate {
+            Fate::SignOut | Fate::Revoked => Fate::Revoked,
+            Fate::Keep | Fate::SignIn(_) | Fate::Renew => Fate::Keep,
+        };
+        if let Hand::Give(ticket) = &hand {
+            state.carried = Carried::Ticket(ticket.clone());
+        }
+        if !matches!(hand, Hand::Nothing) {
+            state.hand = hand;
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&self) -> Result<Hand> {
         let (fate, pending, ticket) = {
             let mut state = self.lock();
             let ticket = state.ticket(&self.shared).cloned();
-            (state.fate.clone(), state.pending.clone(), ticket)
+            // What is asked for from here on is for the next commit.
+            (state.fate.clone(), std::mem::take(&mut state.pending), ticket)
         };
+        let done = self.carry_out_all(fate, &pending, ticket).await;
+        if done.is_err() {
+            let mut state = self.lock();
+            let newer = std::mem::take(&mut state.pending);
+            state.pending = pending.then(newer);
+        }
+        done
+    }
+
+    async fn carry_out_all(&self, fate: Fate, pending: &Pending, ticket: Option<Ticket>) -> Result<Hand> {
         match (fate, ticket) {
             (Fate::Revoked, _) => Ok(Hand::Take),
-            (Fate::SignOut, ticket) => self.end(ticket).await,
-            (Fate::SignIn(sign_in), ticket) => self.rotate(&sign_in, &pending, ticket).await,
-            (Fate::Keep, None) => self.begin(&pending).await,
+            (Fate::SignOut, ticket) => self.sign_out_now(ticket).await,
+            (Fate::SignIn(sign_in), _) => self.hand_over(&sign_in, pending).await,
+            (Fate::Keep | Fate::Renew, None) => self.begin(pending).await,
+            (Fate::Renew, Some(ticket)) => self.renew_now(&ticket, pending).await,
             (Fate::Keep, Some(ticket)) => {
                 let known = self.lock().known.clone();
                 let missing = match known {
                     Known::Ended => Some(Committed::Ended),
                     Known::Missing => Some(Committed::Missing),
                     Known::Not | Known::Found(_) => {
-                        self.change(&pending, &session_key(&self.shared.namespace, &ticket)?).await?
+                        self.change(pending, &session_key(&self.shared.namespace, &ticket)?).await?
                     }
                 };
                 match missing {
                     None => Ok(Hand::Nothing),
-                    Some(Committed::Missing) if self.may_follow(&ticket) => self.begin(&pending).await,
+                    Some(Committed::Missing) if self.may_follow(&ticket) => self.begin(pending).await,
                     Some(_) => {
                         count(&self.shared.counters.gone);
                         Ok(Hand::Nothing)
@@ -117,6 +189,8 @@ impl Visit {
         let creation = Creation {
             key: session_key(&self.shared.namespace, &ticket)?,
             fields,
+            idle: self.shared.rules.idle,
+            absolute: self.shared.rules.absolute,
             index: None,
             replaces: None,
             again: false,
@@ -128,70 +202,29 @@ impl Visit {
         }
     }
 
-    /// Signs in: the new session first, then the old one goes. Never neither.
-    async fn rotate(&self, sign_in: &SignIn, pending: &Pending, old: Option<Ticket>) -> Result<Hand> {
-        let shared = &self.shared;
-        let place = UserPlace::current(&shared.namespace, &shared.ring, &sign_in.user)?;
-        let ticket = Ticket::issue(place.tag, true, shared.clock.now_ms())?;
-        let key = session_key(&shared.namespace, &ticket)?;
-        let mut record = self.load().await?;
-        let old = old.filter(|_| record.is_some());
-        let old_key = old.as_ref().map(|old| session_key(&shared.namespace, old)).transpose()?;
-        // In one slot and of the same user: one script creates and removes.
-        let mark = old.as_ref().is_some_and(|old| !old.of_user);
-        let one_script = old.as_ref().is_some_and(|old| old.tag == place.tag) && !mark && !sign_in.fresh;
-        let mut again = false;
-        for _ in 0..MAX_ROTATIONS {
-            let kept = record.as_ref().filter(|_| !sign_in.fresh);
-            let version = record.as_ref().map(|record| record.version()).unwrap_or_default();
-            let creation = Creation {
-                key: key.clone(),
-                fields: signed_in(sign_in, pending, kept.map(Arc::as_ref))?,
-                index: Some(place.index.clone()),
-                replaces: old_key.clone().filter(|_| one_script).map(|key| (key, version)),
-                again,
-            };
-            match self.create(&creation).await? {
-                Created::Done => {}
-                Created::Changed(now) => {
-                    record = Some(Arc::new(now));
-                    continue;
-                }
-                Created::Full => return Err(full()),
-                Created::Taken => return Err(taken()),
-            }
-            let Some(old_key) = old_key.as_ref().filter(|_| !one_script) else {
-                return Ok(Hand::Give(ticket));
-            };
-            let expected = (!sign_in.fresh).then_some(version);
-            match self.remove(old_key, expected, mark).await {
-                Ok(Removed::Changed(now)) => {
-                    record = Some(Arc::new(now));
-                    again = true;
-                }
-                Ok(Removed::Done | Removed::Gone) => return Ok(Hand::Give(ticket)),
-                Err(_) => {
-                    shared.remove_later(old_key.clone(), mark);
-                    return Ok(Hand::Give(ticket));
-                }
+    /// Commits the changes, then gives the session a new secret, whose former one is dead at once.
+    async fn renew_now(&self, ticket: &Ticket, pending: &Pending) -> Result<Hand> {
+        let key = session_key(&self.shared.namespace, ticket)?;
+        if !pending.is_empty() && self.change(pending, &key).await?.is_some() {
+            count(&self.shared.counters.gone);
+            return Ok(Hand::Nothing);
+        }
+        let next = Ticket::issue(ticket.tag, ticket.of_user, self.shared.clock.now_ms())?;
+        match self.rotate_to(ticket, &next, Successor::Alone).await? {
+            crate::store::Rotated::Done => Ok(Hand::Give(next)),
+            _ => {
+                count(&self.shared.counters.gone);
+                Ok(Hand::Nothing)
             }
         }
-        if again {
-            // The new session is there; the old one must not outlive it.
-            let Some(old_key) = old_key else { return Ok(Hand::Give(ticket)) };
-            if self.remove(&old_key, None, mark).await.is_err() {
-                shared.remove_later(old_key, mark);
-            }
-            return Ok(Hand::Give(ticket));
-        }
-        Err(Error::new(ErrorKind::Conflict, "the session changed again and again during the sign-in"))
     }
 
     /// Signs out.
-    async fn end(&self, ticket: Option<Ticket>) -> Result<Hand> {
+    async fn sign_out_now(&self, ticket: Option<Ticket>) -> Result<Hand> {
         if let Some(ticket) = ticket {
             let key = session_key(&self.shared.namespace, &ticket)?;
-            match self.remove(&key, None, !ticket.of_user).await? {
+            let ending = if ticket.of_user { Ending::Remove } else { Ending::Mark };
+            match self.end_session(&key, None, ending).await? {
                 Removed::Done => count(&self.shared.counters.commits),
                 Removed::Gone | Removed::Changed(_) => count(&self.shared.counters.gone),
             }
@@ -199,7 +232,7 @@ impl Visit {
         Ok(if self.lock().had_cookie(&self.shared) { Hand::Take } else { Hand::Nothing })
     }
 
-    async fn create(&self, creation: &Creation) -> Result<Created> {
+    pub(crate) async fn create(&self, creation: &Creation) -> Result<Created> {
         let meter = self.meter()?;
         let created = self.shared.store.create(creation, &self.shared.rules, meter.left).await;
         let created = self.watch(created)?;
@@ -209,9 +242,14 @@ impl Visit {
         Ok(created)
     }
 
-    async fn remove(&self, key: &SessionKey, version: Option<u64>, mark: bool) -> Result<Removed> {
+    pub(crate) async fn end_session(
+        &self,
+        key: &SessionKey,
+        version: Option<u64>,
+        ending: Ending,
+    ) -> Result<Removed> {
         let meter = self.meter()?;
-        self.watch(self.shared.store.remove(key, version, mark, meter.left).await)
+        self.watch(self.shared.store.end(key, version, ending, meter.left).await)
     }
 
     /// Whether a new session may follow the one of this ticket, which is not there.
@@ -229,18 +267,6 @@ impl Visit {
     }
 }
 
-/// What the new session holds: what is kept of the old one, the request's changes, and who it belongs to.
-fn signed_in(sign_in: &SignIn, pending: &Pending, kept: Option<&Record>) -> Result<BTreeMap<String, String>> {
-    let keep = |name: &str| !name.starts_with('!') || name == OPERATIONS;
-    let fields = kept.into_iter().flat_map(|record| &record.0).filter(|(name, _)| keep(name));
-    let mut fields = pending.onto(fields.map(|(name, value)| (name.clone(), value.clone())).collect())?;
-    let user = crate::ops::encode(&(sign_in.user.tenant_id(), sign_in.user.id()))?;
-    fields.insert(USER.to_owned(), user);
-    fields.insert(DEVICE.to_owned(), sign_in.device.clone());
-    fields.insert(LINEAGE.to_owned(), sign_in.lineage.clone());
-    Ok(fields)
-}
-
 /// A random pause that grows, so that those who met do not meet again.
 fn pause(run: u32) -> Result<Duration> {
     let most = (1_u64 << run.min(4)).min(MAX_PAUSE_MS) * 1_000;
@@ -248,6 +274,6 @@ fn pause(run: u32) -> Result<Duration> {
     Ok(Duration::from_micros(u64::from(u16::from_be_bytes([a, b])) * most / 65_536))
 }
 
-fn taken() -> Error {
+pub(crate) fn taken() -> Error {
     Error::new(ErrorKind::Internal, "a random session key was taken")
 }

@@ -17,6 +17,7 @@ const LENGTH: usize = SIGNED + MAC;
 /// Cookies of our name that are looked at in one request; an attacker can send many.
 const MAX_CANDIDATES: usize = 4;
 const LABEL: &str = "session cookie";
+const SUCCESSOR: &str = "session successor";
 
 /// How the session's cookie is sent: always `HttpOnly`, `SameSite=Lax`, `Path=/`, without `Domain`.
 ///
@@ -148,12 +149,17 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// A ticket that nobody can guess.
     pub(crate) fn issue(tag: [u8; 2], of_user: bool, now_ms: u64) -> Result<Self> {
-        Ok(Self {
-            of_user,
-            tag,
-            issued: u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX),
-            secret: random()?,
-        })
+        Ok(Self { of_user, tag, issued: seconds(now_ms), secret: random()? })
+    }
+
+    /// The tickets that a rotation of this one may have given, under each key of the ring, the first key's first.
+    ///
+    /// They follow from the secret, so that parallel rotations give the same one, and that a ticket which did not
+    /// arrive can be given again; only the ring's holders can find them.
+    pub(crate) fn successors(&self, ring: &KeyRing, now_ms: u64) -> Vec<Self> {
+        let secrets = ring.sign_all(SUCCESSOR, &self.secret).into_iter();
+        let secrets = secrets.filter_map(|mac| mac.first_chunk().copied());
+        secrets.map(|secret| Self { secret, issued: seconds(now_ms), ..self.clone() }).collect()
     }
 
     /// What the store knows of the secret.
@@ -198,6 +204,10 @@ impl Ticket {
 /// The namespace is signed too: services that share a ring do not accept each other's tickets.
 fn message(namespace: &str, signed: &[u8]) -> Vec<u8> {
     [namespace.as_bytes(), &[0], signed].concat()
+}
+
+fn seconds(now_ms: u64) -> u32 {
+    u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX)
 }
 
 /// Bytes that nobody can guess.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, Ready, ready},
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,19 +14,25 @@ use futures_util::future::Either;
 use http::{HeaderValue, header};
 use pin_project_lite::pin_project;
 use scalekit_core::{
-    Error, ErrorKind, Hop, Result,
+    Error, ErrorKind,
     http::{Inner, Participants, Place, Problem, Request, Response, Through},
 };
 
 use crate::{
     commit::Hand,
     cookie::Carried,
-    visit::{Known, Shared, Visit},
+    visit::{Shared, Visit},
 };
 
 /// The middleware behind [`Sessions::layer`](crate::Sessions::layer).
 #[derive(Clone)]
-pub struct SessionLayer(pub(crate) Arc<Shared>);
+pub struct SessionLayer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) prefetch: Option<Arc<Prefetch>>,
+}
+
+/// Says of which requests the session is read while the rest of the stack begins.
+pub(crate) type Prefetch = dyn Fn(&Request) -> bool + Send + Sync;
 
 impl fmt::Debug for SessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,12 +44,17 @@ impl Through for SessionLayer {
     type Future<S: Inner> = Either<Ready<Result<Response, S::Error>>, Committing<S::Future>>;
 
     fn through<S: Inner>(&self, mut request: Request, inner: &mut S) -> Self::Future<S> {
-        let visit = Arc::new(Visit::new(self.0.clone(), Carried::by(request.headers())));
+        let visit = Arc::new(Visit::new(self.shared.clone(), Carried::by(request.headers())));
         let extensions = request.extensions_mut();
         if let Err(misplaced) = Place::Session.enter(extensions) {
             return Either::Left(ready(Ok(misplaced.into_response())));
         }
         extensions.get_or_insert_default::<Participants>().add(visit.clone());
+        if self.prefetch.as_ref().is_some_and(|wanted| wanted(&request)) {
+            let visit = visit.clone();
+            // Whoever reads joins it; if it fails, they are told by a try of their own.
+            tokio::spawn(async move { visit.load().await.map(drop) });
+        }
         Either::Right(Committing { inner: inner.call(request), visit: Some(visit), finishing: None })
     }
 }
@@ -75,30 +87,24 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for Committing<F> {
 
 /// Commits what the handler asked for and completes its response.
 async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
-    let mut hand = Hand::Nothing;
-    if visit.lock().has_work() && !response.status().is_server_error() {
-        // In a task of its own: a client that hangs up now must not tear a sign-in in two.
-        let task = tokio::spawn({
-            let visit = visit.clone();
-            async move {
-                let signals = &visit.shared.signals;
-                signals.time(Hop::Cache, "session_commit", visit.commit()).await
-            }
-        });
-        let outcome = task.await.unwrap_or_else(|error| {
-            // The runtime that ends drops its tasks in any order.
-            let how =
-                if error.is_panic() { "the session's commit panicked" } else { "the process is ending" };
-            Err(Error::new(ErrorKind::OutcomeUnknown, how).with_source(error))
-        });
-        match outcome {
+    let shared = &visit.shared;
+    let status = response.status();
+    let mut hand = mem::replace(&mut visit.lock().hand, Hand::Nothing);
+    let wanted = visit.lock().has_work() && shared.commit_on.allows(status);
+    if wanted {
+        match visit.commit().await {
+            Ok(Hand::Nothing) => {}
             Ok(handed) => hand = handed,
             Err(error) => return refuse(&error),
         }
     }
-    let shared = &visit.shared;
+    if matches!(hand, Hand::Nothing) && !status.is_server_error() {
+        hand = visit.rotate_if_due().await;
+    }
     let cookie = match hand {
-        Hand::Nothing => None,
+        Hand::Nothing => {
+            visit.reissued().map(|ticket| shared.cookie.give(&ticket, &shared.namespace, &shared.ring))
+        }
         Hand::Give(ticket) => Some(shared.cookie.give(&ticket, &shared.namespace, &shared.ring)),
         Hand::Take => Some(shared.cookie.take()),
     };
@@ -107,9 +113,12 @@ async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
         Some(Err(error)) => return refuse(&error),
         None => {}
     }
-    if !matches!(visit.lock().known, Known::Not) {
+    let mut state = visit.lock();
+    state.answered = true;
+    if state.read {
         response.headers_mut().append(header::VARY, HeaderValue::from_static("cookie"));
     }
+    drop(state);
     response
 }
 

@@ -1,17 +1,20 @@
-//! The session before a sign-in whose removal failed: tried again in the background, within bounds.
+//! Sessions that are to end and that nobody waits for: tried again in the background, within bounds.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::sleep};
 
-use crate::{store::SessionKey, visit::Shared};
+use crate::{
+    store::{Ending, SessionKey},
+    visit::Shared,
+};
 
-/// Removals that are tried again at a time; what comes beyond ends with its idle time.
+/// Endings that are under way at a time; what comes beyond ends with its idle time.
 const AT_ONCE: usize = 256;
-/// Tries of one removal; the last comes about half a minute after the sign-in.
+/// Tries of one ending; the last comes about half a minute after the first.
 const TRIES: u32 = 8;
 
-/// The room for removals that are tried again.
+/// The room for endings in the background.
 pub(crate) struct Leftovers(Arc<Semaphore>);
 
 impl Default for Leftovers {
@@ -20,33 +23,38 @@ impl Default for Leftovers {
     }
 }
 
+/// When the first try comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delay {
+    None,
+    /// One has just failed.
+    Pause,
+}
+
 impl Shared {
-    /// Removes a session that a sign-in has replaced. Until then, its cookie opens what it held before: a guest's
-    /// basket, or another user's session that was signed in over.
-    pub(crate) fn remove_later(self: &Arc<Self>, key: SessionKey, mark: bool) {
+    /// Ends a session that a sign-in has replaced, or that was stolen. Until then, its cookie opens what it held.
+    pub(crate) fn end_later(self: &Arc<Self>, key: SessionKey, ending: Ending, delay: Delay) {
         let Ok(room) = Arc::clone(&self.leftovers.0).try_acquire_owned() else {
-            tracing::warn!(
-                "the session before a sign-in was not removed, and too many are tried again already"
-            );
+            tracing::warn!("a session was not ended, and too many are tried again already");
             return;
         };
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             for attempt in 0..TRIES {
-                sleep(Duration::from_millis(200) * 2_u32.pow(attempt.min(6))).await;
+                if attempt > 0 || delay == Delay::Pause {
+                    sleep(Duration::from_millis(200) * 2_u32.pow(attempt.min(6))).await;
+                }
                 // A change that came meanwhile came by the old cookie: it goes, too.
-                match shared.store.remove(&key, None, mark, shared.request_budget).await {
+                match shared.store.end(&key, None, ending, shared.request_budget).await {
                     Err(error) if error.is_transient() => {}
                     Err(error) => {
-                        tracing::warn!("the session before a sign-in cannot be removed: {error}");
+                        tracing::warn!("a session cannot be ended: {error}");
                         break;
                     }
                     Ok(_) => break,
                 }
                 if attempt + 1 == TRIES {
-                    tracing::warn!(
-                        "the session before a sign-in was not removed; it ends with its idle time"
-                    );
+                    tracing::warn!("a session was not ended; it ends with its idle time");
                 }
             }
             drop(room);

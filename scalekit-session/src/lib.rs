@@ -45,8 +45,12 @@
 //!   response stands, and no late response sets or removes a cookie.
 //! - A cookie that none of the ring's keys has signed costs no command of Redis. Redis holds a digest of the
 //!   secret: whoever reads a dump cannot take a session over.
-//! - A sign-in gives a new secret, and what a guest held is kept. At any crash or hang-up the old session or the
-//!   new one is there. A handler that fails (5xx), panics or is cancelled commits nothing.
+//! - A sign-in gives a new secret, and what a guest held is kept; the guest's old secret never opens what is the user's.
+//!   If the answer is lost, the guest's content can still be read for 30 s. A handler that fails (5xx, see [`CommitOn`]),
+//!   panics or is cancelled commits nothing.
+//! - A secret that is an hour old ([`rotate_every`](SessionsBuilder::rotate_every)) is replaced in passing. The old one
+//!   leads to the session until the new one is first used, and 10 to 30 s longer: requests in parallel are all served, a
+//!   lost answer loses nothing, and who comes with the old one later is nobody and reported.
 //! - While Redis is down nobody is signed out and nothing is overwritten.
 //!
 //! # Non-guarantees
@@ -55,6 +59,8 @@
 //! - A commit that Redis does not answer in time may still be executed: the response is 503 with the problem
 //!   type `outcome-unknown`, and the handler's effects elsewhere stand. Where that matters, put a transaction
 //!   around the handler: the session then takes part in it (see below).
+//! - A cookie is as new as the response that arrives last: one that replaces a secret in passing, and arrives after that
+//!   of a sign-in which was sent with the same old secret, takes the sign-in's place. Its user signs in again.
 //! - Parallel first requests of one new visitor make one session each; the browser keeps one of them.
 //! - A session is as durable as Redis is configured to be.
 //! - Marks that tell an ended guest's session from an expired one last a minute: a response that takes longer
@@ -83,31 +89,43 @@
 //! `redis`: `RedisStore`, for Redis 6.2 or later, Valkey, and Redis Cluster.
 
 mod address;
+mod builder;
 mod commit;
+mod content;
 mod cookie;
 mod field;
+mod handover;
 mod identity;
 mod layer;
 mod leftover;
+mod maybe;
 mod metrics;
 mod ops;
 mod participant;
 mod pending;
 mod principal;
+mod read;
+mod rotation;
 mod session;
 mod sessions;
 pub mod store;
 mod visit;
 
+pub use builder::SessionsBuilder;
+pub use commit::CommitOn;
+pub use content::Content;
 pub use cookie::Cookie;
 pub use field::{Counter, CounterMap, Field};
-pub use identity::{Current, Sibling};
+pub use identity::{Current, Sibling, SignIn};
 pub use layer::SessionLayer;
+pub use maybe::MaybeSession;
 pub use metrics::Metrics;
 pub use ops::SessionOps;
 pub use principal::SessionPrincipal;
+pub use read::ReadSession;
+pub use rotation::OnReuse;
 pub use session::{Applied, Session};
-pub use sessions::{Sessions, SessionsBuilder};
+pub use sessions::Sessions;
 #[cfg(feature = "redis")]
 pub use store::redis::RedisStore;
 pub use store::{Store, memory::MemoryStore};

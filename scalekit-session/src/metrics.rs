@@ -16,6 +16,10 @@ pub struct Metrics {
     pub conflicts: u64,
     /// Calls that the store did not answer, or not in time.
     pub unavailable: u64,
+    /// Sessions that got a new secret without a sign-in.
+    pub rotations: u64,
+    /// Requests with a secret that had been rotated, its grace over: somebody has kept or taken it.
+    pub reused: u64,
     /// Cookies of the right name that none of our keys has signed.
     pub forged: u64,
 }
@@ -27,6 +31,8 @@ pub(crate) struct Counters {
     pub(crate) gone: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) unavailable: AtomicU64,
+    pub(crate) rotations: AtomicU64,
+    pub(crate) reused: AtomicU64,
     pub(crate) forged: AtomicU64,
 }
 
@@ -39,6 +45,8 @@ impl Counters {
             gone: read(&self.gone),
             conflicts: read(&self.conflicts),
             unavailable: read(&self.unavailable),
+            rotations: read(&self.rotations),
+            reused: read(&self.reused),
             forged: read(&self.forged),
         }
     }

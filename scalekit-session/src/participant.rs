@@ -1,7 +1,7 @@
 //! The session's part in a transaction: record the changes in it, apply them after its commit.
 
 use async_trait::async_trait;
-use scalekit_core::{AfterCommit, Error, ErrorKind, OperationId, Result};
+use scalekit_core::{AfterCommit, Error, ErrorKind, Hop, OperationId, Result};
 
 use crate::{
     address::{recorded_key, tag_text},
@@ -56,8 +56,8 @@ impl AfterCommit for Visit {
         let key = recorded_key(&shared.namespace, &recorded.tag, recorded.member)?;
         // Retries go on after the request, so its budget does not count here.
         let budget = shared.request_budget;
-        let outcome =
-            shared.store.commit(&key, &recorded.changes, Some(operation), &shared.rules, budget).await;
+        let commit = shared.store.commit(&key, &recorded.changes, Some(operation), &shared.rules, budget);
+        let outcome = shared.signals.time(Hop::Cache, "session_commit", commit).await;
         let _ = shared.applied(shared.watch(outcome)?)?;
         if self.key()?.is_some_and(|own| own == key) {
             self.lock().known = Known::Not;

@@ -87,6 +87,32 @@ impl Pending {
         self.put(field, wish)
     }
 
+    /// All of these changes, then the newer ones; where a request has recorded too many, the newest are left out.
+    pub(crate) fn then(mut self, newer: Self) -> Self {
+        for (field, wish) in newer.0 {
+            let wish = match (self.0.remove(&field), wish) {
+                (Some(Wish::Add { mut steps, floor }), Wish::Add { steps: more, .. }) => {
+                    steps.extend(more);
+                    Wish::Add { steps, floor }
+                }
+                (Some(Wish::Update(mut reruns)), Wish::Update(more)) => {
+                    reruns.extend(more);
+                    Wish::Update(reruns)
+                }
+                (
+                    Some(known @ (Wish::Set(_) | Wish::Remove)),
+                    later @ (Wish::Add { .. } | Wish::Update(_)),
+                ) => {
+                    let value = apply(&known, None).and_then(|value| apply(&later, value.as_deref()));
+                    value.map_or(known, |value| value.map_or(Wish::Remove, Wish::Set))
+                }
+                (_, later) => later,
+            };
+            self.0.insert(field, wish);
+        }
+        self
+    }
+
     /// Whether both ask the same of a field, so that a value seen through one is the other's too.
     pub(crate) fn agrees(&self, other: &Self, field: &str) -> bool {
         match (self.0.get(field), other.0.get(field)) {

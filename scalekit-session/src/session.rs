@@ -1,18 +1,18 @@
 //! The session as a handler sees it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
-use scalekit_core::{Error, ErrorKind, OperationId, Principal, Result, http::Participants};
+use scalekit_core::{Error, ErrorKind, OperationId, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Counter, CounterMap, Field, SessionOps,
+    Counter, CounterMap, Field, ReadSession, SessionOps,
     ops::{decode, encode, member_name},
-    pending::{Pending, Rerun, not_a_number},
-    store::{Committed, Record},
-    visit::{Fate, Known, Visit},
+    pending::{Rerun, not_a_number},
+    store::Committed,
+    visit::{Fate, Known},
 };
 
 /// How often an `update` starts over because the same request changed the field while its closure ran.
@@ -29,7 +29,8 @@ const MAX_OVERTAKEN: u32 = 8;
 /// | reads | 1 |
 /// | writes without reading ([`set`](Self::set), [`incr`](Self::incr), [`add`](Self::add)) | 1 |
 /// | reads and writes | 2 |
-/// | signs in over a guest's session | 2, and 1 to remove the guest's |
+/// | signs in over a guest's session | 2; in a Cluster 1 more, for the guest's |
+/// | comes with a secret that was rotated, or whose time has come | 1 more |
 ///
 /// Guarantee: changes of parallel requests to different fields, to counters, and by [`update`](Self::update)
 /// are all kept. A session that ended is not brought back: the write is dropped and counted, and the
@@ -56,44 +57,16 @@ const MAX_OVERTAKEN: u32 = 8;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Session(pub(crate) Arc<Visit>);
+pub struct Session(ReadSession);
 
 impl Session {
-    /// Reads a field; `None` if it is not set.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store does not answer: the visitor is not taken for one without a session. [`ErrorKind::Corrupt`] if the field holds another type.
-    pub async fn get<T: DeserializeOwned>(&self, field: Field<T>) -> Result<Option<T>> {
-        self.text(field.name()).await?.map(|text| decode(&text)).transpose()
-    }
-
-    /// Reads a counter; 0 if it was never changed.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn counter(&self, counter: Counter) -> Result<i64> {
-        self.text(counter.name()).await?.map_or(Ok(0), |text| number(&text))
-    }
-
-    /// Reads a map with all its members, in the order of their names.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn counter_map(&self, map: CounterMap) -> Result<BTreeMap<String, i64>> {
-        let base = self.0.base().await?;
-        let prefix = map.prefix();
-        let fields = self.pending().view_all(&prefix, &base)?;
-        let member = |(name, text): (String, String)| Ok((name[prefix.len()..].to_owned(), number(&text)?));
-        fields.into_iter().map(member).collect()
-    }
-
     /// Writes a field. Of parallel writes the last one wins; see [`update`](Self::update).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if the value is no JSON, [`ErrorKind::TooLarge`] above 256 changes in a request.
     pub fn set<T: Serialize>(&self, field: Field<T>, value: &T) -> Result<()> {
         let value = encode(value)?;
-        self.0.lock().pending.set(field.name(), value)
+        self.visit().lock().pending.set(field.name(), value)
     }
 
     /// Removes a field.
@@ -101,7 +74,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::TooLarge`] above 256 changes in a request.
     pub fn remove<T>(&self, field: Field<T>) -> Result<()> {
-        self.0.lock().pending.remove(field.name())
+        self.visit().lock().pending.remove(field.name())
     }
 
     /// Adds to a counter; parallel requests add up.
@@ -109,7 +82,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a step above 10^12, [`ErrorKind::TooLarge`] above 256 changes in a request.
     pub fn incr(&self, counter: Counter, by: i64) -> Result<()> {
-        self.0.lock().pending.add(counter.name(), by, false)
+        self.visit().lock().pending.add(counter.name(), by, false)
     }
 
     /// Adds to a member of a map; parallel requests add up.
@@ -118,7 +91,7 @@ impl Session {
     /// As [`incr`](Self::incr), and [`ErrorKind::Invalid`] for a member that is not 1 to 128 bytes long.
     pub fn add(&self, map: CounterMap, member: &str, by: i64) -> Result<()> {
         let name = member_name(map, member)?;
-        self.0.lock().pending.add(&name, by, map.drops_empty())
+        self.visit().lock().pending.add(&name, by, map.drops_empty())
     }
 
     /// Removes a member of a map.
@@ -127,7 +100,7 @@ impl Session {
     /// As [`add`](Self::add).
     pub fn remove_member(&self, map: CounterMap, member: &str) -> Result<()> {
         let name = member_name(map, member)?;
-        self.0.lock().pending.remove(&name)
+        self.visit().lock().pending.remove(&name)
     }
 
     /// Changes a field by what it holds, starting from the default where it holds nothing; returns the new
@@ -144,7 +117,7 @@ impl Session {
         F: Fn(&mut T) + Send + Sync + 'static,
     {
         self.refuse_if_enlisted("an update by a closure")?;
-        let base = self.0.base().await?;
+        let base = self.visit().base().await?;
         let rerun = move |stored: Option<&str>| {
             let mut value = stored.map(decode::<T>).transpose()?.unwrap_or_default();
             change(&mut value);
@@ -153,9 +126,9 @@ impl Session {
         let stored = base.0.get(field.name()).map(String::as_str);
         let rerun: Rerun = Arc::new(rerun);
         for _ in 0..MAX_OVERTAKEN {
-            let pending = self.pending();
+            let pending = self.visit().pending();
             let after = rerun(pending.view(field.name(), stored)?.as_deref())?;
-            let mut state = self.0.lock();
+            let mut state = self.visit().lock();
             if state.pending.agrees(&pending, field.name()) {
                 state.pending.update(field.name(), rerun, &after)?;
                 return decode(&after);
@@ -167,31 +140,31 @@ impl Session {
         ))
     }
 
-    /// Who is signed in.
+    /// Commits now what was asked for so far, in place of after the handler: for a handler whose answer is a stream, also
+    /// while that goes on; and for one that must know that it is done before it goes on.
+    ///
+    /// A cookie that this gives or takes goes with the response. What is asked for afterwards is committed by the next
+    /// call, or after the handler. **Round trips**: those of a commit.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn user(&self) -> Result<Option<Principal>> {
-        match self.0.lock().fate.clone() {
-            Fate::SignIn(sign_in) => return Ok(Some(sign_in.user)),
-            Fate::SignOut | Fate::Revoked => return Ok(None),
-            Fate::Keep => {}
+    /// Those of a commit; nothing is forgotten, and the commit after the handler tries again. [`ErrorKind::Misuse`] on a
+    /// route whose changes are recorded in a transaction, and for what needs a cookie when the head of the response has
+    /// been sent: a first session, a sign-in, a sign-out.
+    pub async fn commit_now(&self) -> Result<()> {
+        self.refuse_if_enlisted("a commit of its own")?;
+        {
+            let mut state = self.visit().lock();
+            if !state.has_work() {
+                return Ok(());
+            }
+            let plain = matches!(state.fate, Fate::Keep) && state.ticket(&self.visit().shared).is_some();
+            if state.answered && !plain {
+                let message =
+                    "the response is under way: a session that begins, ends or is signed in needs its cookie";
+                return Err(Error::new(ErrorKind::Misuse, message));
+            }
         }
-        self.0.load().await?.map_or(Ok(None), |record| record.user())
-    }
-
-    /// A random id that the session keeps as long as what it holds is kept: over a sign-in from a guest's
-    /// session and over another sign-in of the same user. `None` if there is no session yet.
-    ///
-    /// It opens nothing, and may be stored as part of a unique key.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn lineage(&self) -> Result<Option<String>> {
-        if let Fate::SignIn(sign_in) = self.0.lock().fate.clone() {
-            return Ok(Some(sign_in.lineage));
-        }
-        Ok(self.0.base().await?.lineage().map(str::to_owned))
+        self.visit().commit_now().await
     }
 
     /// Applies changes to this session now, once for an operation id, however often it is called.
@@ -202,33 +175,22 @@ impl Session {
     /// # Errors
     /// The store's failure, [`ErrorKind::TooLarge`] if the session would pass its limits.
     pub async fn apply(&self, operation: OperationId, ops: &SessionOps) -> Result<Applied> {
-        let Some(key) = self.0.key()? else { return Ok(Applied::Gone) };
+        let Some(key) = self.visit().key()? else { return Ok(Applied::Gone) };
         let changes = ops.changes()?;
-        let meter = self.0.meter()?;
-        let (store, rules) = (&self.0.shared.store, &self.0.shared.rules);
-        let outcome = self.0.watch(store.commit(&key, &changes, Some(operation), rules, meter.left).await)?;
-        self.0.lock().known = Known::Not;
-        self.0.shared.applied(outcome)
-    }
-
-    /// What was asked so far. A copy: closures run outside the lock, since one may use the session, or panic.
-    fn pending(&self) -> Pending {
-        self.0.lock().pending.clone()
+        let meter = self.visit().meter()?;
+        let (store, rules) = (&self.visit().shared.store, &self.visit().shared.rules);
+        let outcome =
+            self.visit().watch(store.commit(&key, &changes, Some(operation), rules, meter.left).await)?;
+        self.visit().lock().known = Known::Not;
+        self.visit().shared.applied(outcome)
     }
 
     pub(crate) fn refuse_if_enlisted(&self, what: &str) -> Result<()> {
-        if self.0.lock().enlisted {
+        if self.visit().lock().enlisted {
             let message = format!("{what} cannot be recorded in a transaction: use set, remove, incr or add");
             return Err(Error::new(ErrorKind::Misuse, message));
         }
         Ok(())
-    }
-
-    async fn text(&self, name: &str) -> Result<Option<String>> {
-        // Where the handler itself has set it, there is nothing to load.
-        let decided = self.0.lock().pending.decides(name);
-        let base = if decided { Arc::<Record>::default() } else { self.0.base().await? };
-        self.pending().view(name, base.0.get(name).map(String::as_str))
     }
 }
 
@@ -267,6 +229,15 @@ pub(crate) fn full() -> Error {
     Error::new(ErrorKind::TooLarge, "the session would pass its limit of fields or bytes")
 }
 
+/// Everything that reads.
+impl Deref for Session {
+    type Target = ReadSession;
+
+    fn deref(&self) -> &ReadSession {
+        &self.0
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
@@ -281,12 +252,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Misuse`] without the layer.
     pub fn of(parts: &Parts) -> Result<Self> {
-        parts.extensions.get::<Participants>().and_then(Participants::find).map(Self).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Misuse,
-                "the route uses `Session`, but no session layer is around it: add `.layer(sessions.layer())`",
-            )
-        })
+        ReadSession::of(parts).map(Self)
     }
 }
 
@@ -294,8 +260,4 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Session(..)")
     }
-}
-
-fn number(text: &str) -> Result<i64> {
-    text.parse().map_err(|_| not_a_number())
 }

@@ -9,8 +9,10 @@ use scalekit_core::{Clock, Error, ErrorKind, Hop, KeyRing, Principal, Result, Si
 use tokio::time::Instant;
 
 use crate::{
-    Cookie, Store,
+    CommitOn, Cookie, OnReuse, Store,
     address::session_key,
+    commit::Hand,
+    content::Content,
     cookie::{Carried, Ticket},
     leftover::Leftovers,
     metrics::{Counters, count},
@@ -28,9 +30,15 @@ pub(crate) struct Shared {
     pub(crate) request_budget: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
+    pub(crate) commit_on: CommitOn,
+    pub(crate) rotate_every: Option<Duration>,
+    pub(crate) on_reuse: OnReuse,
     pub(crate) signals: Signals,
     pub(crate) leftovers: Leftovers,
 }
+
+/// Rotations since a ticket was issued that are followed.
+const MAX_FOLLOWED: u32 = 16;
 
 pub(crate) struct Visit {
     pub(crate) shared: Arc<Shared>,
@@ -40,8 +48,16 @@ pub(crate) struct Visit {
 }
 
 pub(crate) struct State {
-    carried: Carried,
+    pub(crate) carried: Carried,
+    /// The session has another ticket than the request came with, and the client is to get it.
+    pub(crate) reissue: bool,
+    /// What a commit that was asked for by the handler left to hand out.
+    pub(crate) hand: Hand,
+    /// The response is under way: its cookies are decided.
+    pub(crate) answered: bool,
     pub(crate) known: Known,
+    /// Somebody has read the session, or has seen that there is none.
+    pub(crate) read: bool,
     pub(crate) pending: Pending,
     pub(crate) fate: Fate,
     /// A transaction records the changes: the layer commits nothing.
@@ -63,26 +79,39 @@ pub(crate) enum Known {
 #[derive(Clone)]
 pub(crate) enum Fate {
     Keep,
-    SignIn(Box<SignIn>),
+    SignIn(Box<Asked>),
+    /// It goes on under a new secret.
+    Renew,
     SignOut,
     /// It has been removed already.
     Revoked,
 }
 
+/// What a sign-in asks for.
 #[derive(Clone)]
-pub(crate) struct SignIn {
+pub(crate) struct Asked {
     pub(crate) user: Principal,
     pub(crate) device: String,
     pub(crate) lineage: String,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) absolute: Option<Duration>,
+    pub(crate) merge: Option<Merge>,
     /// The session before belongs to somebody else: nothing of it is kept.
     pub(crate) fresh: bool,
 }
+
+/// Decides what is kept of the session before; runs again if that changes meanwhile.
+pub(crate) type Merge = Arc<dyn Fn(&mut Content) -> Result<()> + Send + Sync>;
 
 impl Visit {
     pub(crate) fn new(shared: Arc<Shared>, carried: Carried) -> Self {
         let state = State {
             carried,
+            reissue: false,
+            hand: Hand::Nothing,
+            answered: false,
             known: Known::Not,
+            read: false,
             pending: Pending::default(),
             fate: Fate::Keep,
             enlisted: false,
@@ -98,7 +127,13 @@ impl Visit {
     /// Whether the session was read, or is to be changed.
     pub(crate) fn was_used(&self) -> bool {
         let state = self.lock();
-        !matches!(state.known, Known::Not) || state.has_work()
+        state.read || state.has_work() || !matches!(state.hand, Hand::Nothing)
+    }
+
+    /// The ticket that the client is to get because it came with a former one.
+    pub(crate) fn reissued(&self) -> Option<Ticket> {
+        let mut state = self.lock();
+        state.reissue.then(|| state.ticket(&self.shared).cloned()).flatten()
     }
 
     /// The ticket that the request came with.
@@ -121,7 +156,8 @@ impl Visit {
             return Ok(known);
         }
         let Some(key) = self.key()? else {
-            self.lock().known = Known::Missing;
+            let mut state = self.lock();
+            (state.known, state.read) = (Known::Missing, true);
             return Ok(None);
         };
         let meter = self.meter()?;
@@ -131,33 +167,72 @@ impl Visit {
         let loaded = signals.time(Hop::Cache, "session_load", load).await;
         let loaded = self.watch(loaded).map_err(without_effect)?;
         let known = match loaded {
-            Loaded::Live(record) => Known::Found(Arc::new(record)),
+            Loaded::Live(record) => {
+                self.shared.end_guest(&record);
+                Known::Found(Arc::new(record))
+            }
+            Loaded::Forwarded(at, record) => {
+                self.follow(&at);
+                Known::Found(Arc::new(record))
+            }
+            Loaded::Reused(at) => {
+                self.shared.reused(at);
+                Known::Ended
+            }
             Loaded::Ended => Known::Ended,
             Loaded::Missing => Known::Missing,
         };
-        self.lock().known = known;
+        let mut state = self.lock();
+        (state.known, state.read) = (known, true);
+        drop(state);
         Ok(self.known().flatten())
+    }
+
+    /// Takes the ticket of the key that the session has now, if it follows from the one that the request came with.
+    /// Else the request goes on by its own, which leads there, too.
+    pub(crate) fn follow(&self, at: &SessionKey) {
+        let Some(mut ticket) = self.ticket() else { return };
+        for _ in 0..MAX_FOLLOWED {
+            let next = ticket.successors(&self.shared.ring, self.shared.clock.now_ms());
+            let Some(first) = next.first().cloned() else { return };
+            if let Some(found) = next.into_iter().find(|next| next.digest() == at.member) {
+                let mut state = self.lock();
+                (state.carried, state.reissue) = (Carried::Ticket(found), true);
+                return;
+            }
+            ticket = first;
+        }
     }
 
     /// What reads of the handler go over: empty after a sign-out, and for a user who takes over a session.
     pub(crate) async fn base(&self) -> Result<Arc<Record>> {
         let empty = match &self.lock().fate {
             Fate::SignOut | Fate::Revoked => true,
-            Fate::SignIn(sign_in) => sign_in.fresh,
-            Fate::Keep => false,
+            Fate::SignIn(asked) => asked.fresh,
+            Fate::Keep | Fate::Renew => false,
         };
         if empty { Ok(Arc::default()) } else { Ok(self.load().await?.unwrap_or_default()) }
     }
 
     /// The time that the request may still spend on the store; counted until the meter is dropped.
     pub(crate) fn meter(&self) -> Result<Meter<'_>> {
-        let left = self.shared.request_budget.saturating_sub(self.lock().spent);
+        let left = {
+            let state = self.lock();
+            // A stream that goes on after the answer has the same time for each commit.
+            let spent = if state.answered { Duration::ZERO } else { state.spent };
+            self.shared.request_budget.saturating_sub(spent)
+        };
         if left.is_zero() {
             count(&self.shared.counters.unavailable);
             let error = Error::new(ErrorKind::Unavailable, "the request has used up its time for sessions");
             return Err(error.with_retry_after(Duration::from_secs(1)));
         }
         Ok(Meter { inner: self, since: Instant::now(), left })
+    }
+
+    /// What was asked so far. A copy: closures run outside the lock, since one may use the session, or panic.
+    pub(crate) fn pending(&self) -> Pending {
+        self.lock().pending.clone()
     }
 
     /// Counts the store's failures.

@@ -47,7 +47,7 @@ async fn round_trips_are_those_of_the_documentation() {
     browser.post("/sign-out").await;
     let mut guest = Browser::new(&app);
     guest.post("/views").await;
-    assert_eq!(cost(&mut guest, "POST", "/sign-in/acme/ada").await, 3, "load, create, remove the guest's");
+    assert_eq!(cost(&mut guest, "POST", "/sign-in/acme/ada").await, 2, "load, then one script");
 }
 
 #[tokio::test]

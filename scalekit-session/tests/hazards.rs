@@ -130,7 +130,8 @@ async fn removals_are_tried_again_within_bounds_and_a_guests_old_id_is_nobody() 
     // The room is free again.
     store.failures.store(1, Ordering::SeqCst);
     guests[0].post("/sign-in/acme/ada").await;
-    let before = store.store.len();
+    let before = store.tried.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(store.store.len(), before - 1);
+    assert_eq!(store.tried.load(Ordering::SeqCst), before + 1);
+    assert_eq!(guests[0].post("/views").await.cookies().len(), 0);
 }

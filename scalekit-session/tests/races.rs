@@ -25,8 +25,14 @@ async fn live_keys(server: &RedisServer) -> Vec<String> {
     let redis = common::patient(&server.url());
     let mut live = Vec::new();
     for key in server.keys().await {
-        let session = key.contains(":s:");
-        if !session || redis.query(cmd("HEXISTS").arg(&key).arg("!a")).await.unwrap() {
+        let about = ["!a", "!r"];
+        // Neither the mark of one that has ended, nor a guest's whose content a sign-in has taken over.
+        let open = !key.contains(":s:") || {
+            let [deadline, retired]: [Option<String>; 2] =
+                redis.query(cmd("HMGET").arg(&key).arg(&about)).await.unwrap();
+            deadline.is_some() && retired.is_none()
+        };
+        if open {
             live.push(key);
         }
     }

@@ -1,14 +1,22 @@
 -- Changes a session that exists: all changes or none.
--- KEYS[1]: the session. ARGV: 1 idle ms, 2 step ms, 3 operation id or '', 4 most fields, 5 most bytes, then for each
+-- KEYS[1]: the session. ARGV: 1 idle ms, 2 operation id or '', 3 most fields, 4 most bytes, then for each
 -- change four: s field value '' | r field '' '' | a field step floor | c field =old =new (no = : not set).
 -- Returns {'done'} | {'before'} | {'missing'} | {'ended'} | {'conflict', fields and values in turn} | {'full'} | {'number'}.
 -- Atomic: everything is checked before the first write, since a script cannot be rolled back.
-local key = KEYS[1]
-local deadline = tonumber(redis.call('HGET', key, '!a'))
-if not deadline then return redis.call('EXISTS', key) == 1 and {'ended'} or {'missing'} end
+local key, operation = KEYS[1], ARGV[2]
+local about = redis.call('HMGET', key, '!a', '!r', '!t')
+if not about[1] then
+  if redis.call('EXISTS', key) == 0 then return {'missing'} end
+  -- What a transaction has committed arrives however long ago the session was rotated.
+  key = follow(key, clock(), operation ~= '')
+  if not key or key == KEYS[1] then return {'ended'} end
+  about = redis.call('HMGET', key, '!a', '!r', '!t')
+end
+if not about[1] or about[2] then return {'ended'} end
+local deadline, idle = tonumber(about[1]), tonumber(about[3] or ARGV[1])
 
 -- The newest 16 operations: a low-water mark and the ids above it, 32 characters each, in order.
-local operation, marks = ARGV[3], nil
+local marks
 if operation ~= '' then
   local known = redis.call('HGET', key, '!o') or string.rep('0', 32)
   if operation <= string.sub(known, 1, 32) then return {'before'} end
@@ -25,17 +33,12 @@ if operation ~= '' then
 end
 
 -- Each field that changes: what it held, and what it will hold; false stands for nothing.
-local function conflict()
-  local all = redis.call('HGETALL', key)
-  table.insert(all, 1, 'conflict')
-  return all
-end
 -- Up to 10^15, what is added stays exact, in Lua too.
 local function counts(text)
   return #text <= 17 and string.match(text, '^-?%d+$') and math.abs(tonumber(text)) <= 1e15
 end
 local order, before, after = {}, {}, {}
-for at = 6, #ARGV, 4 do
+for at = 5, #ARGV, 4 do
   local verb, field = ARGV[at], ARGV[at + 1]
   if before[field] == nil then
     local value = redis.call('HGET', key, field)
@@ -45,7 +48,7 @@ for at = 6, #ARGV, 4 do
   if verb == 's' then after[field] = ARGV[at + 2]
   elseif verb == 'r' then after[field] = false
   elseif verb == 'c' then
-    if (value and '=' .. value or '') ~= ARGV[at + 2] then return conflict() end
+    if (value and '=' .. value or '') ~= ARGV[at + 2] then return with_fields('conflict', key) end
     after[field] = string.sub(ARGV[at + 3], 2)
   else
     local text, step = after[field] or '0', ARGV[at + 2]
@@ -69,7 +72,7 @@ if operation == '' and (more > 0 or bytes > 0) then
   for at = 1, #all, 2 do
     if string.sub(all[at], 1, 1) ~= '!' then fields, held = fields + 1, held + #all[at] + #all[at + 1] end
   end
-  local most, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+  local most, most_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
   if (more > 0 and fields + more > most) or (bytes > 0 and held + bytes > most_bytes) then return {'full'} end
 end
 
@@ -79,10 +82,7 @@ end
 if marks then redis.call('HSET', key, '!o', marks) end
 redis.call('HINCRBY', key, '!v', 1)
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local wanted = math.min(now + tonumber(ARGV[1]), deadline)
-if wanted - now - redis.call('PTTL', key) >= tonumber(ARGV[2]) then
-  redis.call('PEXPIREAT', key, string.format('%.0f', wanted))
-end
+local now = clock()
+local wanted = math.min(now + idle, deadline)
+if wanted - now - redis.call('PTTL', key) >= idle / 10 then redis.call('PEXPIREAT', key, whole(wanted)) end
 return {'done'}

@@ -2,9 +2,7 @@
 -- KEYS[1]: the index. ARGV: 1 what the keys of its members start with, 2 most sessions.
 -- Returns member, time of creation in ms and device in turn, newest first.
 -- Atomic: an entry is forgotten only if its session is not there. All keys share a slot.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. whole(clock()))
 local found = {}
 for _, member in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, tonumber(ARGV[2]) - 1)) do
   local about = redis.call('HMGET', ARGV[1] .. member, '!c', '!d')

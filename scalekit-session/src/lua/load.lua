@@ -1,15 +1,35 @@
--- Reads a session and moves its idle deadline.
--- KEYS[1]: the session. ARGV: 1 idle ms, 2 step ms.
--- Returns its fields and values in turn; nothing if it is not there; only '!x' for the mark of an ended one.
--- Atomic, so that a session that ends meanwhile is not given a new deadline. The deadline moves only if that
--- gains a step, and never past the absolute one.
-local fields = redis.call('HGETALL', KEYS[1])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = tonumber(redis.call('HGET', KEYS[1], '!a'))
-if not deadline then return fields end
-local wanted = math.min(now + tonumber(ARGV[1]), deadline)
-if wanted - now - redis.call('PTTL', KEYS[1]) >= tonumber(ARGV[2]) then
-  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', wanted))
+-- Opens a session in whatever state it is: follows rotations, notes its first use, moves its idle deadline.
+-- KEYS[1]: its key. ARGV: 1 idle ms, 2 grace ms.
+-- Returns a word, a key and fields with their values in turn: 'live' and its key now | 'reused' and its key now |
+-- 'ended' | 'missing'.
+-- Atomic, so that a session that ends meanwhile is not given a new deadline. The deadline moves only if that gains a
+-- tenth of the idle time, and never past the absolute one.
+local now = clock()
+local key, where = follow(KEYS[1], now)
+if not key then return {'reused', where, {}} end
+local all, at = redis.call('HGETALL', key), {}
+if #all == 0 then return {'missing', '', {}} end
+for i = 1, #all, 2 do at[all[i]] = all[i + 1] end
+if not at['!a'] or (at['!r'] and now > tonumber(at['!r'])) then return {'ended', '', {}} end
+
+local idle = tonumber(at['!t'] or ARGV[1])
+if key == KEYS[1] then
+  -- The secret has arrived: what it was to replace leads here for the grace only, and tells theft after that.
+  local before = at['!p']
+  if before and redis.call('HEXISTS', before, '!f') == 1 then
+    redis.call('HSET', before, '!q', whole(now + ARGV[2]))
+    redis.call('PEXPIRE', before, whole(idle + ARGV[2]))
+  end
+  if before then redis.call('HDEL', key, '!p') end
+  -- The guest's session that it has replaced may be in another slot: the caller ends it.
+  if at['!g'] then redis.call('HDEL', key, '!g') end
 end
-return fields
+local wanted = math.min(now + idle, tonumber(at['!a']))
+if not at['!r'] and wanted - now - redis.call('PTTL', key) >= idle / 10 then
+  redis.call('PEXPIREAT', key, whole(wanted))
+  -- As long as nobody has read the session by its new key, the former one must not expire before it.
+  if key ~= KEYS[1] and redis.call('HEXISTS', KEYS[1], '!q') == 0 then
+    redis.call('PEXPIREAT', KEYS[1], whole(wanted))
+  end
+end
+return {'live', key, all}

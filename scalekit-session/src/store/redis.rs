@@ -1,29 +1,41 @@
 //! Sessions in Redis: one hash each, one script for each operation.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use scalekit_core::{
-    Error, ErrorKind, OperationId, Result,
-    redis::{Call, Redis, Script},
+    Clock, Error, ErrorKind, OperationId, Result, SystemClock,
+    redis::{Call, Redis, Script, pipe},
 };
+use tokio::sync::Semaphore;
 
 use super::{
-    Change, Committed, Created, Creation, ENDED, Listed, Loaded, MARKER, Record, Removed, Rules, SessionKey,
-    Store,
+    Change, Committed, Created, Creation, Ending, Listed, Loaded, Record, Removed, Replaced, Rotated, Rules,
+    SessionKey, Store, Successor,
 };
 
-static LOAD: Script = Script::new(include_str!("../lua/load.lua"));
-static COMMIT: Script = Script::new(include_str!("../lua/commit.lua"));
-static CREATE: Script = Script::new(include_str!("../lua/create.lua"));
-static REMOVE: Script = Script::new(include_str!("../lua/remove.lua"));
-static LIST: Script = Script::new(include_str!("../lua/list.lua"));
-static REVOKE: Script = Script::new(include_str!("../lua/revoke.lua"));
+macro_rules! script {
+    ($file:literal) => {
+        Script::new(concat!(include_str!("../lua/common.lua"), include_str!(concat!("../lua/", $file))))
+    };
+}
+
+static LOAD: Script = script!("load.lua");
+static COMMIT: Script = script!("commit.lua");
+static CREATE: Script = script!("create.lua");
+static END: Script = script!("end.lua");
+static ROTATE: Script = script!("rotate.lua");
+static LIST: Script = script!("list.lua");
+static REVOKE: Script = script!("revoke.lua");
+
+/// Deadlines of one store that are being moved at a time; what comes beyond is left to the next read.
+const TOUCHES: usize = 64;
 
 /// Sessions in Redis 6.2 or later, or Valkey; one server or a Cluster.
 ///
-/// Every operation is one script on keys of one slot, and takes one round trip. Deadlines are by the Redis
-/// clock. Keys hold a digest of the cookie's secret: nobody who reads the store can take over a session.
+/// A read is two plain commands in one round trip, which cost the server a quarter of what a script does; where it finds
+/// more than a session as it mostly is (a deadline to be moved, a rotation), a script follows. Every other operation is
+/// one script on keys of one slot, and takes one round trip. Deadlines are by the Redis clock. Keys hold a digest of the cookie's secret: nobody who reads the store can take over a session.
 /// A server that loses writes in a fail-over loses them for sessions too.
 ///
 /// ```
@@ -39,12 +51,40 @@ static REVOKE: Script = Script::new(include_str!("../lua/revoke.lua"));
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     redis: Redis,
+    touches: Arc<Semaphore>,
 }
 
 impl RedisStore {
     /// Sessions behind this handle.
     pub fn new(redis: Redis) -> Self {
-        Self { redis }
+        Self { redis, touches: Arc::new(Semaphore::new(TOUCHES)) }
+    }
+
+    /// Opens a session in whatever state it is.
+    async fn open(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Loaded> {
+        let call = LOAD.key(key.full()).arg(ms(rules.idle)).arg(ms(rules.grace));
+        let (word, at, fields): (String, String, Vec<String>) = self.redis.within(budget).run(&call).await?;
+        let at = || key.sibling(&at).ok_or_else(corrupt);
+        match word.as_str() {
+            "missing" => Ok(Loaded::Missing),
+            "ended" => Ok(Loaded::Ended),
+            "reused" => at().map(Loaded::Reused),
+            "live" if at()? == *key => record(fields).map(Loaded::Live),
+            "live" => Ok(Loaded::Forwarded(at()?, record(fields)?)),
+            _ => Err(corrupt()),
+        }
+    }
+
+    /// Moves the idle deadline and notes a first use, which nobody waits for: what fails is done at the next read.
+    fn touch(&self, key: &SessionKey, rules: &Rules, budget: Duration) {
+        let Ok(room) = Arc::clone(&self.touches).try_acquire_owned() else { return };
+        let (store, key, rules) = (self.clone(), key.clone(), rules.clone());
+        tokio::spawn(async move {
+            let _room = room;
+            if let Err(error) = store.open(&key, &rules, budget).await {
+                tracing::debug!("a session's deadline was not moved: {error}");
+            }
+        });
     }
 
     /// Runs a script that answers with a word and, after some words, a session.
@@ -61,13 +101,23 @@ impl RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn load(&self, key: &SessionKey, rules: &Rules, budget: Duration) -> Result<Loaded> {
-        let call = LOAD.key(key.full()).arg(ms(rules.idle)).arg(ms(rules.touch_step()));
-        let record = record(self.redis.within(budget).run(&call).await?)?;
-        Ok(match record.0.is_empty() {
-            true => Loaded::Missing,
-            false if record.0.contains_key(ENDED) => Loaded::Ended,
-            false => Loaded::Live(record),
-        })
+        let mut both = pipe();
+        let full = key.full();
+        both.cmd("HGETALL").arg(&full).cmd("PTTL").arg(&full);
+        let (fields, left): (BTreeMap<String, String>, i64) =
+            self.redis.within(budget).pipeline(&both).await?;
+        let record = Record(fields);
+        if record.0.is_empty() {
+            return Ok(Loaded::Missing);
+        }
+        if !record.is_plain() {
+            return self.open(key, rules, budget).await;
+        }
+        // By this machine's clock, which only decides whether to ask: the script goes by the server's.
+        if record.has_predecessor() || record.may_gain(left, SystemClock.now_ms(), rules) {
+            self.touch(key, rules, budget);
+        }
+        Ok(Loaded::Live(record))
     }
 
     async fn commit(
@@ -78,7 +128,7 @@ impl Store for RedisStore {
         rules: &Rules,
         budget: Duration,
     ) -> Result<Committed> {
-        let call = COMMIT.key(key.full()).arg(ms(rules.idle)).arg(ms(rules.touch_step()));
+        let call = COMMIT.key(key.full()).arg(ms(rules.idle));
         let call = call.arg(operation.map(|id| id.to_string()).unwrap_or_default());
         let call = changes.iter().fold(call.arg(rules.max_fields).arg(rules.max_bytes), with_change);
         let (word, now) = self.word(&call, budget).await?;
@@ -102,21 +152,22 @@ impl Store for RedisStore {
         if let Some(index) = &creation.index {
             call = call.key(index);
         }
-        let mut version = None;
-        if let Some((old, read)) = &creation.replaces {
+        if let Some(Replaced { key, .. }) = &creation.replaces {
             if creation.index.is_none() {
                 return Err(Error::new(ErrorKind::Misuse, "only a session with a user replaces another"));
             }
-            call = call.key(old.full());
-            version = Some(*read);
+            call = match self.spans_prefixes() {
+                true => call.key_of_any_slot(key.full()),
+                false => call.key(key.full()),
+            };
         }
-        let call = call.arg(ms(rules.idle)).arg(ms(rules.absolute));
-        let call = call.arg(if creation.again { "again" } else { "new" });
-        let call = call.arg(version.unwrap_or_default()).arg(&creation.key.member).arg(&creation.key.prefix);
-        let call = creation
-            .fields
-            .iter()
-            .fold(call.arg(rules.max_sessions), |call, (name, value)| call.arg(name).arg(value));
+        let replaced = creation.replaces.as_ref();
+        let version = replaced.and_then(|one| one.version).map(|version| version.to_string());
+        let call = call.arg(ms(creation.idle)).arg(ms(creation.absolute));
+        let call = call.arg(if creation.again { "again" } else { "new" }).arg(version.unwrap_or_default());
+        let call = call.arg(replaced.map_or("", |one| one.ending.word()));
+        let call = call.arg(&creation.key.member).arg(&creation.key.prefix).arg(rules.max_sessions);
+        let call = creation.fields.iter().fold(call, |call, (name, value)| call.arg(name).arg(value));
         let (word, now) = self.word(&call, budget).await?;
         match word.as_str() {
             "done" => Ok(Created::Done),
@@ -126,21 +177,41 @@ impl Store for RedisStore {
         }
     }
 
-    async fn remove(
+    async fn end(
         &self,
         key: &SessionKey,
         version: Option<u64>,
-        mark: bool,
+        ending: Ending,
         budget: Duration,
     ) -> Result<Removed> {
         let version = version.map(|version| version.to_string()).unwrap_or_default();
-        let call = REMOVE.key(key.full()).arg(version).arg(&key.member);
-        let call = call.arg(if mark { ms(MARKER) } else { 0 });
+        let call = END.key(key.full()).arg(version).arg(&key.member).arg(ending.word());
         let (word, now) = self.word(&call, budget).await?;
         match word.as_str() {
             "done" => Ok(Removed::Done),
             "gone" => Ok(Removed::Gone),
             "changed" => Ok(Removed::Changed(now)),
+            _ => Err(corrupt()),
+        }
+    }
+
+    async fn rotate(
+        &self,
+        from: &SessionKey,
+        to: &SessionKey,
+        successor: Successor,
+        budget: Duration,
+    ) -> Result<Rotated> {
+        let call = ROTATE.key(from.full()).key(to.full()).arg(match successor {
+            Successor::Forwarded => "forwarded",
+            Successor::Alone => "alone",
+        });
+        let call = call.arg(&from.member).arg(&to.member);
+        let answer: Vec<String> = self.redis.within(budget).run(&call).await?;
+        match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["done"] => Ok(Rotated::Done),
+            ["gone"] => Ok(Rotated::Gone),
+            ["forwarded", key] => from.sibling(key).map(Rotated::Forwarded).ok_or_else(corrupt),
             _ => Err(corrupt()),
         }
     }
@@ -159,6 +230,20 @@ impl Store for RedisStore {
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64> {
         let call = REVOKE.key(index).arg(prefix).arg(except.unwrap_or_default());
         self.redis.within(budget).run(&call).await
+    }
+
+    fn spans_prefixes(&self) -> bool {
+        !self.redis.is_cluster()
+    }
+}
+
+impl Ending {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Mark => "mark",
+            Self::Retire => "retire",
+        }
     }
 }
 

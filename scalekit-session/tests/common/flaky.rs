@@ -12,12 +12,15 @@ use async_trait::async_trait;
 use scalekit_core::{Error, ErrorKind, OperationId, Result};
 use scalekit_session::{
     MemoryStore, Sessions, Store,
-    store::{Change, Committed, Created, Creation, Listed, Loaded, Removed, Rules, SessionKey},
+    store::{
+        Change, Committed, Created, Creation, Ending, Listed, Loaded, Removed, Rotated, Rules, SessionKey,
+        Successor,
+    },
 };
 
 use super::{ring, with};
 
-/// A memory store whose next removals fail.
+/// A memory store whose next endings fail, and in which a sign-in takes two calls, as in a Cluster.
 #[derive(Clone)]
 pub struct Flaky {
     pub store: MemoryStore,
@@ -57,11 +60,11 @@ impl Store for Flaky {
         self.store.create(creation, rules, budget).await
     }
 
-    async fn remove(
+    async fn end(
         &self,
         key: &SessionKey,
         version: Option<u64>,
-        mark: bool,
+        ending: Ending,
         budget: Duration,
     ) -> Result<Removed> {
         self.tried.fetch_add(1, Ordering::SeqCst);
@@ -69,7 +72,17 @@ impl Store for Flaky {
         if fail.is_ok() {
             return Err(Error::new(ErrorKind::OutcomeUnknown, "no answer"));
         }
-        self.store.remove(key, version, mark, budget).await
+        self.store.end(key, version, ending, budget).await
+    }
+
+    async fn rotate(
+        &self,
+        from: &SessionKey,
+        to: &SessionKey,
+        successor: Successor,
+        budget: Duration,
+    ) -> Result<Rotated> {
+        self.store.rotate(from, to, successor, budget).await
     }
 
     async fn list(&self, index: &str, prefix: &str, rules: &Rules, budget: Duration) -> Result<Vec<Listed>> {
@@ -78,5 +91,9 @@ impl Store for Flaky {
 
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64> {
         self.store.revoke(index, prefix, except, budget).await
+    }
+
+    fn spans_prefixes(&self) -> bool {
+        false
     }
 }

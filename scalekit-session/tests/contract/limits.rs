@@ -3,7 +3,7 @@
 use scalekit_core::OperationId;
 use scalekit_session::store::{Change, Committed, Created};
 
-use super::{Fixture, add, creation, set, swap};
+use crate::fixture::*;
 
 pub(crate) async fn what_a_commit_frees_makes_room_in_it(at: &Fixture) {
     let (half, most) = ("v".repeat(2_500), "v".repeat(3_991));
@@ -82,7 +82,7 @@ pub(crate) async fn a_full_session_can_be_signed_in(at: &Fixture) {
     let guest = at.given("guest", &full).await;
     full.extend([("!u", "[\"acme\",\"ada\"]"), ("!d", "phone"), ("!l", "line")]);
     let mut user = creation("user", &full);
-    user.replaces = Some((guest, 1));
+    user.replaces = Some(replaced(&guest, 1));
     assert_eq!(at.create(&user).await, Created::Done);
     full.push(("more", ""));
     assert_eq!(at.create(&creation("more", &full)).await, Created::Full);

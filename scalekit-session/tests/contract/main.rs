@@ -2,140 +2,18 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+mod fixture;
 mod limits;
+mod rotations;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
+use fixture::*;
 use limits::*;
-use scalekit_core::{
-    ManualClock, OperationId,
-    redis::{Redis, RedisConfig, cmd},
-};
-use scalekit_session::{
-    MemoryStore, RedisStore,
-    store::{Change, Committed, Created, Creation, Loaded, Record, Removed, Rules, SessionKey, Store},
-};
-use scalekit_testkit::{RedisServer, Rng, seed};
-
-const BUDGET: Duration = Duration::from_secs(10);
-const INDEX: &str = "t:{00ff}:u:someone";
-
-struct Fixture {
-    store: Arc<dyn Store>,
-    rules: Rules,
-    clock: Option<Arc<ManualClock>>,
-    server: Option<RedisServer>,
-}
-
-impl Fixture {
-    fn memory() -> Self {
-        let clock = Arc::new(ManualClock::at(1_700_000_000_000));
-        let store = Arc::new(MemoryStore::with_clock(clock.clone()));
-        Self { store, rules: rules(), clock: Some(clock), server: None }
-    }
-
-    async fn redis() -> Self {
-        let server = scalekit_testkit::Redis::start().await;
-        let redis = Redis::open_with(&[server.url()], patient()).unwrap();
-        Self { store: Arc::new(RedisStore::new(redis)), rules: rules(), clock: None, server: Some(server) }
-    }
-
-    /// Redis has no clock to set: there, all that is stored is moved into the past.
-    async fn advance(&self, by: Duration) {
-        let ms = i64::try_from(by.as_millis()).unwrap();
-        let Some(server) = &self.server else { return self.clock.as_ref().unwrap().advance(by) };
-        let redis = Redis::open_with(&[server.url()], patient()).unwrap();
-        for key in server.keys().await {
-            let left: i64 = redis.query(cmd("PTTL").arg(&key)).await.unwrap();
-            if left <= ms {
-                let () = redis.query(cmd("DEL").arg(&key)).await.unwrap();
-                continue;
-            }
-            let () = redis.query(cmd("PEXPIRE").arg(&key).arg(left - ms)).await.unwrap();
-            if key.contains(":u:") {
-                let members: Vec<String> = redis.query(cmd("ZRANGE").arg(&key).arg(0).arg(-1)).await.unwrap();
-                for member in members {
-                    let () = redis.query(cmd("ZINCRBY").arg(&key).arg(-ms).arg(member)).await.unwrap();
-                }
-            } else {
-                for field in ["!a", "!c"] {
-                    let () = redis.query(cmd("HINCRBY").arg(&key).arg(field).arg(-ms)).await.unwrap();
-                }
-            }
-        }
-    }
-
-    async fn load(&self, key: &SessionKey) -> Option<Record> {
-        match self.store.load(key, &self.rules, BUDGET).await.unwrap() {
-            Loaded::Live(record) => Some(record),
-            Loaded::Ended | Loaded::Missing => None,
-        }
-    }
-
-    async fn commit(&self, key: &SessionKey, changes: &[Change]) -> Committed {
-        self.store.commit(key, changes, None, &self.rules, BUDGET).await.unwrap()
-    }
-
-    async fn apply(&self, key: &SessionKey, changes: &[Change], id: OperationId) -> Committed {
-        self.store.commit(key, changes, Some(id), &self.rules, BUDGET).await.unwrap()
-    }
-
-    async fn create(&self, creation: &Creation) -> Created {
-        self.store.create(creation, &self.rules, BUDGET).await.unwrap()
-    }
-
-    async fn given(&self, member: &str, fields: &[(&str, &str)]) -> SessionKey {
-        let creation = creation(member, fields);
-        assert_eq!(self.create(&creation).await, Created::Done);
-        creation.key
-    }
-
-    async fn members(&self) -> Vec<String> {
-        let prefix = key("").prefix;
-        let listed = self.store.list(INDEX, &prefix, &self.rules, BUDGET).await.unwrap();
-        listed.into_iter().map(|one| one.member).collect()
-    }
-
-    async fn field(&self, key: &SessionKey, name: &str) -> Option<String> {
-        self.load(key).await.and_then(|record| record.0.get(name).cloned())
-    }
-}
-
-fn patient() -> RedisConfig {
-    RedisConfig::default().with_io_budget(BUDGET).with_connect_timeout(BUDGET)
-}
-
-fn rules() -> Rules {
-    Rules {
-        idle: Duration::from_secs(60),
-        absolute: Duration::from_secs(600),
-        max_fields: 40,
-        max_bytes: 4_000,
-        max_sessions: 5,
-    }
-}
-
-fn key(member: &str) -> SessionKey {
-    SessionKey { prefix: "t:{00ff}:s:".to_owned(), member: member.to_owned() }
-}
-
-fn creation(member: &str, fields: &[(&str, &str)]) -> Creation {
-    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let fields: BTreeMap<String, String> = fields.collect();
-    Creation { key: key(member), fields, index: Some(INDEX.to_owned()), replaces: None, again: false }
-}
-
-fn set(field: &str, value: &str) -> Change {
-    Change::Set(field.to_owned(), value.to_owned())
-}
-
-fn add(field: &str, by: i64, floor: bool) -> Change {
-    Change::Add(field.to_owned(), by, floor)
-}
-
-fn swap(field: &str, old: Option<&str>, new: &str) -> Change {
-    Change::Swap(field.to_owned(), old.map(str::to_owned), new.to_owned())
-}
+use rotations::*;
+use scalekit_core::OperationId;
+use scalekit_session::store::{Change, Committed, Created, Ending, Loaded, Removed};
+use scalekit_testkit::{Rng, seed};
 
 async fn changes_are_made_in_order_and_counted(at: &Fixture) {
     let key = at.given("a", &[("x", "1"), ("!l", "line")]).await;
@@ -191,7 +69,7 @@ async fn a_commit_never_creates(at: &Fixture) {
         assert_eq!(at.apply(&nobody, &changes, OperationId::new(1, 1)).await, Committed::Missing);
     }
     assert_eq!(at.load(&nobody).await, None);
-    assert_eq!(at.store.remove(&nobody, None, false, BUDGET).await.unwrap(), Removed::Gone);
+    assert_eq!(at.end(&nobody, None, Ending::Remove).await, Removed::Gone);
     if let Some(server) = &at.server {
         assert_eq!(server.keys().await, Vec::<String>::new());
     }
@@ -243,28 +121,28 @@ async fn a_key_is_created_once(at: &Fixture) {
 async fn a_session_replaces_the_one_that_was_read(at: &Fixture) {
     let old = at.given("old", &[("x", "1")]).await;
     let mut new = creation("new", &[("x", "1")]);
-    new.replaces = Some((old.clone(), 1));
+    new.replaces = Some(replaced(&old, 1));
     assert_eq!(at.commit(&old, &[set("x", "2")]).await, Committed::Done);
     let Created::Changed(now) = at.create(&new).await else { panic!("the change was lost") };
     assert_eq!((now.version(), now.0["x"].as_str()), (2, "2"));
     assert_eq!(at.load(&new.key).await, None);
-    new.replaces = Some((old.clone(), 2));
+    new.replaces = Some(replaced(&old, 2));
     assert_eq!(at.create(&new).await, Created::Done);
     assert_eq!(at.load(&old).await, None);
     assert_eq!(at.members().await, ["new"]);
     // What it replaces may have ended meanwhile.
     let mut third = creation("third", &[]);
-    third.replaces = Some((old, 2));
+    third.replaces = Some(replaced(&old, 2));
     assert_eq!(at.create(&third).await, Created::Done);
 }
 
 async fn a_removal_with_a_version_sees_a_change(at: &Fixture) {
     let key = at.given("a", &[("x", "1")]).await;
     assert_eq!(at.commit(&key, &[set("x", "2")]).await, Committed::Done);
-    let removed = at.store.remove(&key, Some(1), false, BUDGET).await.unwrap();
+    let removed = at.end(&key, Some(1), Ending::Remove).await;
     assert!(matches!(removed, Removed::Changed(now) if now.0["x"] == "2"));
-    assert_eq!(at.store.remove(&key, Some(2), false, BUDGET).await.unwrap(), Removed::Done);
-    assert_eq!(at.store.remove(&key, None, false, BUDGET).await.unwrap(), Removed::Gone);
+    assert_eq!(at.end(&key, Some(2), Ending::Remove).await, Removed::Done);
+    assert_eq!(at.end(&key, None, Ending::Remove).await, Removed::Gone);
     assert_eq!(at.members().await, Vec::<String>::new());
     if let Some(server) = &at.server {
         assert_eq!(server.keys().await, Vec::<String>::new(), "the index outlives its last session");
@@ -273,10 +151,10 @@ async fn a_removal_with_a_version_sees_a_change(at: &Fixture) {
 
 async fn an_ended_session_leaves_a_mark_where_asked(at: &Fixture) {
     let key = at.given("a", &[("x", "secret")]).await;
-    assert_eq!(at.store.remove(&key, None, true, BUDGET).await.unwrap(), Removed::Done);
+    assert_eq!(at.end(&key, None, Ending::Mark).await, Removed::Done);
     assert_eq!(at.store.load(&key, &at.rules, BUDGET).await.unwrap(), Loaded::Ended);
     assert_eq!(at.commit(&key, &[set("x", "2")]).await, Committed::Ended);
-    assert_eq!(at.store.remove(&key, None, true, BUDGET).await.unwrap(), Removed::Gone);
+    assert_eq!(at.end(&key, None, Ending::Mark).await, Removed::Gone);
     assert_eq!(at.create(&creation("a", &[])).await, Created::Taken);
     assert_eq!(at.members().await, Vec::<String>::new());
     if let Some(server) = &at.server {
@@ -299,7 +177,7 @@ async fn an_index_lists_revokes_and_is_bounded(at: &Fixture) {
     let listed = at.store.list(INDEX, &prefix, &at.rules, BUDGET).await.unwrap();
     assert!(listed.iter().all(|one| one.device == "phone" && one.created_ms > 1_600_000_000_000));
 
-    assert_eq!(at.store.remove(&key("f"), None, false, BUDGET).await.unwrap(), Removed::Done);
+    assert_eq!(at.end(&key("f"), None, Ending::Remove).await, Removed::Done);
     assert_eq!(at.members().await, ["g", "e", "d", "c"]);
     assert_eq!(at.store.revoke(INDEX, &prefix, Some("d"), BUDGET).await.unwrap(), 3);
     assert_eq!(at.members().await, ["d"]);
@@ -343,19 +221,37 @@ async fn a_write_is_a_use(at: &Fixture) {
     assert_eq!(at.field(&key, "n").await.as_deref(), Some("5"));
 }
 
+async fn a_sign_in_may_have_deadlines_of_its_own(at: &Fixture) {
+    let mut short = creation("short", &[("!t", "10000")]);
+    (short.idle, short.absolute) = (Duration::from_secs(10), Duration::from_secs(25));
+    assert_eq!(at.create(&short).await, Created::Done);
+    for _ in 0..2 {
+        at.advance(Duration::from_secs(8)).await;
+        assert_eq!(at.commit(&short.key, &[add("n", 1, false)]).await, Committed::Done);
+        assert!(matches!(at.store.load(&short.key, &at.rules, BUDGET).await.unwrap(), Loaded::Live(_)));
+    }
+    at.advance(Duration::from_secs(9)).await;
+    assert_eq!(at.load(&short.key).await, None, "it outlives its own absolute deadline");
+    let mut idle = creation("idle", &[("!t", "10000")]);
+    idle.idle = Duration::from_secs(10);
+    assert_eq!(at.create(&idle).await, Created::Done);
+    at.advance(Duration::from_secs(11)).await;
+    assert_eq!(at.load(&idle.key).await, None, "it outlives its own idle deadline");
+}
+
 macro_rules! contract {
     ($($name:ident),+ $(,)?) => {
         mod memory {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(&super::Fixture::memory()).await;
+                super::$name(&super::fixture::Fixture::memory()).await;
             })+
         }
 
         mod redis {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(&super::Fixture::redis().await).await;
+                super::$name(&super::fixture::Fixture::redis().await).await;
             })+
         }
     };
@@ -377,4 +273,11 @@ contract!(
     an_index_lists_revokes_and_is_bounded,
     idle_and_absolute_deadlines,
     a_write_is_a_use,
+    a_sign_in_may_have_deadlines_of_its_own,
+    a_former_key_leads_to_the_session_until_the_new_one_is_read_and_for_the_grace,
+    a_former_key_lives_as_long_as_nobody_has_read_by_the_new_one,
+    whoever_rotates_second_is_told_what_the_first_got,
+    a_session_ends_by_any_of_its_keys,
+    a_rotation_can_leave_nothing_behind,
+    a_retired_session_is_read_for_thirty_seconds_and_never_changed,
 );

@@ -7,7 +7,10 @@ use scalekit::{
     OperationId, Result,
     session::{
         Store,
-        store::{Change, Committed, Created, Creation, Listed, Loaded, Removed, Rules, SessionKey},
+        store::{
+            Change, Committed, Created, Creation, Ending, Listed, Loaded, Removed, Rotated, Rules,
+            SessionKey, Successor,
+        },
     },
 };
 
@@ -45,14 +48,24 @@ impl<S: Store> Store for Watched<S> {
         self.0.create(creation, rules, budget).await
     }
 
-    async fn remove(
+    async fn end(
         &self,
         key: &SessionKey,
         version: Option<u64>,
-        mark: bool,
+        ending: Ending,
         budget: Duration,
     ) -> Result<Removed> {
-        self.0.remove(key, version, mark, budget).await
+        self.0.end(key, version, ending, budget).await
+    }
+
+    async fn rotate(
+        &self,
+        from: &SessionKey,
+        to: &SessionKey,
+        successor: Successor,
+        budget: Duration,
+    ) -> Result<Rotated> {
+        self.0.rotate(from, to, successor, budget).await
     }
 
     async fn list(&self, index: &str, prefix: &str, rules: &Rules, budget: Duration) -> Result<Vec<Listed>> {
@@ -61,5 +74,9 @@ impl<S: Store> Store for Watched<S> {
 
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64> {
         self.0.revoke(index, prefix, except, budget).await
+    }
+
+    fn spans_prefixes(&self) -> bool {
+        self.0.spans_prefixes()
     }
 }

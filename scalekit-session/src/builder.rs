@@ -1,0 +1,190 @@
+//! The configuration, checked once.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClock};
+
+use crate::{
+    CommitOn, Cookie, OnReuse, Sessions, Store, leftover::Leftovers, metrics::Counters, store::Rules,
+    visit::Shared,
+};
+
+/// The youngest secret that is rotated.
+const MIN_AGE: Duration = Duration::from_secs(60);
+
+/// The configuration of [`Sessions`]; see there for an example.
+#[must_use]
+pub struct SessionsBuilder {
+    store: Arc<dyn Store>,
+    ring: KeyRing,
+    namespace: String,
+    cookie: Cookie,
+    rules: Rules,
+    request_budget: Duration,
+    commit_on: CommitOn,
+    rotate_every: Option<Duration>,
+    on_reuse: OnReuse,
+    clock: Arc<dyn Clock>,
+    signals: Signals,
+}
+
+impl SessionsBuilder {
+    pub(crate) fn new(store: Arc<dyn Store>, ring: KeyRing) -> Self {
+        Self {
+            store,
+            ring,
+            namespace: "session".to_owned(),
+            cookie: Cookie::host("id"),
+            rules: Rules {
+                idle: Duration::from_secs(30 * 60),
+                absolute: Duration::from_secs(12 * 60 * 60),
+                grace: Duration::from_secs(20),
+                max_fields: 512,
+                max_bytes: 64 * 1024,
+                max_sessions: 1_000,
+            },
+            request_budget: Duration::from_millis(200),
+            commit_on: CommitOn::default(),
+            rotate_every: Some(Duration::from_secs(60 * 60)),
+            on_reuse: OnReuse::default(),
+            clock: Arc::new(SystemClock),
+            signals: Signals::default(),
+        }
+    }
+
+    /// What keys in the store start with, and what tickets are signed for; `session` by default. Services
+    /// with different namespaces share a store and a ring without seeing each other's sessions.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// How the cookie is sent; [`Cookie::host`]`("id")` by default.
+    pub fn cookie(mut self, cookie: Cookie) -> Self {
+        self.cookie = cookie;
+        self
+    }
+
+    /// How long a session lives without a request; 30 minutes by default.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.rules.idle = idle;
+        self
+    }
+
+    /// How long a session lives at most; 12 hours by default. A sign-in starts anew.
+    pub fn absolute(mut self, absolute: Duration) -> Self {
+        self.rules.absolute = absolute;
+        self
+    }
+
+    /// How old a secret grows before a request that reads its session gets a new one with its response; 1 hour by
+    /// default, `None` for never.
+    ///
+    /// The old secret leads to the session until the new one is first used, and for the grace after that. Who comes
+    /// with it later has kept it or taken it: see [`on_reuse`](Self::on_reuse).
+    pub fn rotate_every(mut self, every: Option<Duration>) -> Self {
+        self.rotate_every = every;
+        self
+    }
+
+    /// How long requests that were sent with the old secret are served after the new one was first used; 20 s by
+    /// default, 10 to 30 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.rules.grace = grace;
+        self
+    }
+
+    /// What to do when an old secret is used after that; [`OnReuse::Report`] by default.
+    pub fn on_reuse(mut self, on_reuse: OnReuse) -> Self {
+        self.on_reuse = on_reuse;
+        self
+    }
+
+    /// Which responses let the changes be committed; [`CommitOn::Below500`] by default.
+    pub fn commit_on(mut self, commit_on: CommitOn) -> Self {
+        self.commit_on = commit_on;
+        self
+    }
+
+    /// Reports how long each load and each commit takes, and how it ends.
+    pub fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+
+    /// How long one request may wait for the store in all; 200 ms by default.
+    pub fn request_budget(mut self, budget: Duration) -> Self {
+        self.request_budget = budget;
+        self
+    }
+
+    /// How many fields and members of maps a session may hold (512 by default), and how many bytes in all
+    /// (64 KiB by default).
+    pub fn size(mut self, max_fields: usize, max_bytes: usize) -> Self {
+        self.rules.max_fields = max_fields;
+        self.rules.max_bytes = max_bytes;
+        self
+    }
+
+    /// How many sessions one user may have; 1,000 by default. A sign-in beyond ends the oldest.
+    pub fn sessions_per_user(mut self, max: usize) -> Self {
+        self.rules.max_sessions = max;
+        self
+    }
+
+    /// The clock that stamps tickets; the machine's by default.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Checks the configuration. Connects to nothing and starts nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a namespace or a cookie's name with characters that have a meaning of their
+    /// own, for an idle time below 100 ms or above the absolute one, for a rotation more often than every minute, and
+    /// for limits out of range.
+    pub fn build(self) -> Result<Sessions> {
+        let config = |message: String| Err(Error::new(ErrorKind::Config, message));
+        let rules = &self.rules;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+        self.cookie.check()?;
+        if !(1..=64).contains(&self.namespace.len()) || !self.namespace.bytes().all(plain) {
+            return config("a namespace of sessions is 1 to 64 of A-Za-z0-9._-:".to_owned());
+        }
+        rules.check()?;
+        if !(Duration::from_secs(10)..=Duration::from_secs(30)).contains(&rules.grace) {
+            return config(format!("sessions: a grace of {:?} is not 10 to 30 s", rules.grace));
+        }
+        if let Some(every) = self.rotate_every.filter(|every| *every < MIN_AGE) {
+            return config(format!("sessions: a new secret every {every:?} is more often than every minute"));
+        }
+        if !(1..=10_000).contains(&rules.max_fields) || !(1..=1 << 20).contains(&rules.max_bytes) {
+            return config("sessions: at most 10,000 fields and 1 MiB".to_owned());
+        }
+        if !(1..=10_000).contains(&rules.max_sessions) || self.request_budget.is_zero() {
+            return config("sessions: 1 to 10,000 sessions of a user, and a budget above 0".to_owned());
+        }
+        Ok(Sessions(Arc::new(Shared {
+            store: self.store,
+            ring: self.ring,
+            namespace: self.namespace,
+            cookie: self.cookie,
+            rules: self.rules,
+            request_budget: self.request_budget,
+            commit_on: self.commit_on,
+            rotate_every: self.rotate_every,
+            on_reuse: self.on_reuse,
+            clock: self.clock,
+            counters: Counters::default(),
+            signals: self.signals,
+            leftovers: Leftovers::default(),
+        })))
+    }
+}
+
+impl fmt::Debug for SessionsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionsBuilder").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}

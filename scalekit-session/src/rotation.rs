@@ -1,0 +1,111 @@
+//! A session that gets a new secret although nobody signs in: from time to time, or because its user asks.
+
+use std::sync::Arc;
+
+use scalekit_core::Result;
+
+use crate::{
+    address::session_key,
+    commit::Hand,
+    cookie::Ticket,
+    leftover::Delay,
+    metrics::count,
+    store::{Ending, Record, Rotated, SessionKey, Successor, record::GUEST},
+    visit::{Fate, Known, Shared, Visit},
+};
+
+/// What to do with a session of which a former secret is used after the grace: the client has the new one, so somebody
+/// else has the former.
+///
+/// It is counted in [`Metrics::reused`](crate::Metrics::reused) and logged in any case, and the request is anonymous.
+///
+/// ```
+/// use scalekit_core::KeyRing;
+/// use scalekit_session::{MemoryStore, OnReuse, Sessions};
+///
+/// let sessions = Sessions::builder(MemoryStore::new(), KeyRing::generate()?).on_reuse(OnReuse::End).build()?;
+/// # Ok::<(), scalekit_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnReuse {
+    /// Nothing more. A client that restores old cookies, such as a browser's from a backup, does the same as a thief.
+    #[default]
+    Report,
+    /// The session ends: its user signs in again.
+    End,
+}
+
+impl Visit {
+    /// Gives the session a new secret if its time has come; a failure leaves it as it is.
+    ///
+    /// Only one that was read, by the newest secret it has: what leads to it must not be rotated again.
+    pub(crate) async fn rotate_if_due(&self) -> Hand {
+        let Some(every) = self.shared.rotate_every else { return Hand::Nothing };
+        let ticket = {
+            let mut state = self.lock();
+            let open = matches!(state.known, Known::Found(_)) && matches!(state.fate, Fate::Keep);
+            if !open || state.reissue {
+                return Hand::Nothing;
+            }
+            state.ticket(&self.shared).cloned()
+        };
+        let now = self.shared.clock.now_ms();
+        let due = |ticket: &Ticket| {
+            now.saturating_sub(u64::from(ticket.issued) * 1_000) >= every.as_millis() as u64
+        };
+        let Some(ticket) = ticket.filter(due) else { return Hand::Nothing };
+        let Some(next) = ticket.successors(&self.shared.ring, now).into_iter().next() else {
+            return Hand::Nothing;
+        };
+        match self.rotate_to(&ticket, &next, Successor::Forwarded).await {
+            Ok(Rotated::Done) => Hand::Give(next),
+            Ok(Rotated::Forwarded(at)) => {
+                self.follow(&at);
+                self.ticket().filter(|ticket| ticket.digest() == at.member).map_or(Hand::Nothing, Hand::Give)
+            }
+            Ok(Rotated::Gone) | Err(_) => Hand::Nothing,
+        }
+    }
+
+    /// Moves the session to the key of another ticket.
+    pub(crate) async fn rotate_to(
+        &self,
+        from: &Ticket,
+        to: &Ticket,
+        successor: Successor,
+    ) -> Result<Rotated> {
+        let key = |ticket| session_key(&self.shared.namespace, ticket);
+        let (from, to) = (key(from)?, key(to)?);
+        let meter = self.meter()?;
+        let rotated = self.watch(self.shared.store.rotate(&from, &to, successor, meter.left).await)?;
+        if rotated == Rotated::Done {
+            count(&self.shared.counters.rotations);
+        }
+        Ok(rotated)
+    }
+}
+
+impl Shared {
+    /// The secret of a sign-in has arrived: the guest's session that it has replaced is of no more use.
+    pub(crate) fn end_guest(self: &Arc<Self>, record: &Record) {
+        let place = |full: &String| {
+            let (prefix, member) = full.split_at_checked(full.rfind(':')? + 1)?;
+            Some(SessionKey { prefix: prefix.to_owned(), member: member.to_owned() })
+        };
+        if let Some(guest) = record.0.get(GUEST).and_then(place) {
+            self.end_later(guest, Ending::Mark, Delay::None);
+        }
+    }
+
+    /// Somebody came with a former secret after its grace.
+    pub(crate) fn reused(self: &Arc<Self>, at: SessionKey) {
+        count(&self.counters.reused);
+        tracing::warn!(
+            "a session's former secret was used after it had been rotated: it may have been stolen"
+        );
+        if self.on_reuse == OnReuse::End {
+            self.end_later(at, Ending::Remove, Delay::None);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a store is asked for, and what it answers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Record, Rules, SessionKey, record::Size};
+
+/// One change of a stored field.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Change {
+    /// Writes it.
+    #[serde(rename = "s")]
+    Set(String, String),
+    /// Removes it.
+    #[serde(rename = "r")]
+    Remove(String),
+    /// Adds to its number; with `true`, removes it if that is 0 or less.
+    #[serde(rename = "a")]
+    Add(String, i64, bool),
+    /// Writes the second value only if it still holds the first.
+    #[serde(rename = "c")]
+    Swap(String, Option<String>, String),
+}
+
+/// What is stored under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Loaded {
+    /// A session.
+    Live(Record),
+    /// A session that was rotated, and the key that it has now.
+    Forwarded(SessionKey, Record),
+    /// A session that was ended a moment ago.
+    Ended,
+    /// The former key of a session that was rotated, whose holder has or had the new one: somebody else has this one
+    /// too. The key that the session has now.
+    Reused(SessionKey),
+    /// Nothing: it expired, was removed without a mark, or never was.
+    Missing,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Committed {
+    /// All changes were made.
+    Done,
+    /// The operation had been applied before; nothing was changed.
+    Before,
+    /// There is no such session: it expired, or was lost; nothing was changed.
+    Missing,
+    /// It was ended a moment ago; nothing was changed.
+    Ended,
+    /// A field to be swapped holds another value; nothing was changed. The session as it is now.
+    Conflict(Record),
+    /// The session would pass a limit of the [`Rules`]; nothing was changed.
+    Full,
+    /// A field to be added to holds no number, or a number would pass 10^15; nothing was changed.
+    NotANumber,
+}
+
+/// A session to be created.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// Where.
+    pub key: SessionKey,
+    /// Fields and metadata, without version, time of creation and deadline.
+    pub fields: BTreeMap<String, String>,
+    /// How long it lives without a request.
+    pub idle: Duration,
+    /// How long it lives at most.
+    pub absolute: Duration,
+    /// The index of its user.
+    pub index: Option<String>,
+    /// The session that it replaces.
+    pub replaces: Option<Replaced>,
+    /// Whether it may overwrite a session of the same key: one that this very caller has just created.
+    pub again: bool,
+}
+
+/// A session that gives way to a new one.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// Where it is; in a Cluster, under the prefix of the new one.
+    pub key: SessionKey,
+    /// The version it was read in; `None` to end it whatever it holds.
+    pub version: Option<u64>,
+    /// How it ends.
+    pub ending: Ending,
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing is left.
+    Remove,
+    /// For a minute its key tells that it was ended and did not expire.
+    Mark,
+    /// For 30 s it can be read and not changed; then, as `Mark`.
+    Retire,
+}
+
+/// What a rotation leaves under the former key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// Where the session is now.
+    Forwarded,
+    /// Nothing: the former key is dead at once.
+    Alone,
+}
+
+/// What became of a rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Rotated {
+    /// The session has its new key.
+    Done,
+    /// It had been rotated before; the key that it got then.
+    Forwarded(SessionKey),
+    /// There is no such session, or its content was taken over.
+    Gone,
+}
+
+impl Creation {
+    pub(crate) fn fits(&self, rules: &Rules) -> bool {
+        Size::of(&self.fields).fits(None, rules)
+    }
+}
+
+/// What became of a creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Created {
+    /// It is there, and the replaced one is not.
+    Done,
+    /// The key is taken; nothing was changed.
+    Taken,
+    /// The session to be replaced has changed; nothing was written. The session as it is now.
+    Changed(Record),
+    /// The session would pass a limit of the [`Rules`]; nothing was written.
+    Full,
+}
+
+/// What became of a removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Removed {
+    /// It was there and is not any more.
+    Done,
+    /// It was not there.
+    Gone,
+    /// It has another version and is still there.
+    Changed(Record),
+}
+
+/// A session in a user's index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The last part of its key.
+    pub member: String,
+    /// When it was created, in milliseconds since the Unix epoch by the store's clock.
+    pub created_ms: u64,
+    /// What the user signed in from.
+    pub device: String,
+}

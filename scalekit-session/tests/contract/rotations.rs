@@ -1,0 +1,118 @@
+//! Keys that a session had: what leads to it, for how long, and what does not.
+
+use std::time::Duration;
+
+use scalekit_core::OperationId;
+use scalekit_session::store::{Committed, Ending, Loaded, Removed, Rotated, SessionKey, Successor};
+
+use crate::fixture::*;
+
+const GRACE: Duration = Duration::from_secs(20);
+
+async fn rotated(at: &Fixture) -> (SessionKey, SessionKey) {
+    let (old, new) = (at.given("old", &[("x", "1")]).await, key("new"));
+    assert_eq!(at.rotate(&old, &new, Successor::Forwarded).await, Rotated::Done);
+    (old, new)
+}
+
+async fn leads(at: &Fixture, from: &SessionKey, to: &SessionKey, x: &str) {
+    match at.open(from).await {
+        Loaded::Forwarded(found, record) => assert_eq!((&found, record.0["x"].as_str()), (to, x)),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn a_former_key_leads_to_the_session_until_the_new_one_is_read_and_for_the_grace(
+    at: &Fixture,
+) {
+    let (old, new) = rotated(at).await;
+    assert_eq!(at.members().await, ["new"], "its user's index names the new one alone");
+    leads(at, &old, &new, "1").await;
+    assert_eq!(at.commit(&old, &[set("x", "2")]).await, Committed::Done);
+    leads(at, &old, &new, "2").await;
+    let record = at.load(&new).await.unwrap();
+    assert_eq!((record.version(), record.0["x"].as_str()), (2, "2"));
+    at.advance(GRACE - Duration::from_secs(2)).await;
+    assert_eq!(at.commit(&old, &[add("n", 1, false)]).await, Committed::Done);
+    leads(at, &old, &new, "2").await;
+    at.advance(Duration::from_secs(4)).await;
+    assert_eq!(at.open(&old).await, Loaded::Reused(new.clone()));
+    assert_eq!(at.commit(&old, &[set("x", "3")]).await, Committed::Ended);
+    // What a transaction has committed arrives all the same.
+    let id = OperationId::new(1, 1);
+    assert_eq!(at.apply(&old, &[add("n", 1, false)], id).await, Committed::Done);
+    let record = at.load(&new).await.unwrap();
+    assert_eq!((record.0["x"].as_str(), record.0["n"].as_str()), ("2", "2"));
+    assert!(!record.0.contains_key("!p") && record.0.contains_key("!i"));
+}
+
+pub(crate) async fn a_former_key_lives_as_long_as_nobody_has_read_by_the_new_one(at: &Fixture) {
+    let (old, new) = rotated(at).await;
+    for _ in 0..5 {
+        at.advance(Duration::from_secs(45)).await;
+        leads(at, &old, &new, "1").await;
+    }
+    at.advance(Duration::from_secs(61)).await;
+    assert_eq!(at.open(&old).await, Loaded::Missing, "it outlives the session");
+    assert_eq!(at.open(&new).await, Loaded::Missing);
+}
+
+pub(crate) async fn whoever_rotates_second_is_told_what_the_first_got(at: &Fixture) {
+    let (old, new) = rotated(at).await;
+    let other = key("other");
+    assert_eq!(at.rotate(&old, &other, Successor::Forwarded).await, Rotated::Forwarded(new.clone()));
+    assert_eq!(at.open(&other).await, Loaded::Missing);
+    // Two rotations on, the first key still leads to where the session is.
+    assert!(at.load(&new).await.is_some());
+    let third = key("third");
+    assert_eq!(at.rotate(&new, &third, Successor::Forwarded).await, Rotated::Done);
+    leads(at, &old, &third, "1").await;
+    leads(at, &new, &third, "1").await;
+    assert_eq!(at.commit(&old, &[set("x", "2")]).await, Committed::Done);
+    leads(at, &new, &third, "2").await;
+    assert_eq!(at.members().await, ["third"]);
+    assert_eq!(at.rotate(&key("none"), &key("to"), Successor::Forwarded).await, Rotated::Gone);
+}
+
+pub(crate) async fn a_session_ends_by_any_of_its_keys(at: &Fixture) {
+    let (old, new) = rotated(at).await;
+    assert_eq!(at.end(&old, None, Ending::Remove).await, Removed::Done);
+    assert_eq!(at.members().await, Vec::<String>::new());
+    for key in [&old, &new] {
+        assert_eq!(at.open(key).await, Loaded::Missing);
+        assert!(matches!(at.commit(key, &[set("x", "2")]).await, Committed::Ended | Committed::Missing));
+        assert_eq!(at.end(key, None, Ending::Remove).await, Removed::Gone);
+    }
+    // Also past the grace: a sign-out that was under way, or the answer to a theft.
+    let (old, new) = (at.given("a", &[]).await, key("b"));
+    assert_eq!(at.rotate(&old, &new, Successor::Forwarded).await, Rotated::Done);
+    assert!(at.load(&new).await.is_some());
+    at.advance(GRACE + Duration::from_secs(2)).await;
+    assert_eq!(at.end(&old, None, Ending::Mark).await, Removed::Done);
+    assert_eq!(at.open(&new).await, Loaded::Ended);
+    assert_eq!(at.members().await, Vec::<String>::new());
+}
+
+pub(crate) async fn a_rotation_can_leave_nothing_behind(at: &Fixture) {
+    let (old, new) = (at.given("old", &[("x", "1")]).await, key("new"));
+    assert_eq!(at.rotate(&old, &new, Successor::Alone).await, Rotated::Done);
+    assert_eq!(at.open(&old).await, Loaded::Missing);
+    assert_eq!(at.commit(&old, &[set("x", "2")]).await, Committed::Missing);
+    assert_eq!(at.field(&new, "x").await.as_deref(), Some("1"));
+    assert_eq!(at.members().await, ["new"]);
+}
+
+pub(crate) async fn a_retired_session_is_read_for_thirty_seconds_and_never_changed(at: &Fixture) {
+    let guest = at.given("guest", &[("x", "1")]).await;
+    assert_eq!(at.end(&guest, Some(1), Ending::Retire).await, Removed::Done);
+    assert_eq!(at.commit(&guest, &[set("x", "2")]).await, Committed::Ended);
+    assert_eq!(at.rotate(&guest, &key("new"), Successor::Forwarded).await, Rotated::Gone);
+    assert_eq!(at.field(&guest, "x").await.as_deref(), Some("1"));
+    at.advance(Duration::from_secs(28)).await;
+    assert_eq!(at.field(&guest, "x").await.as_deref(), Some("1"), "read once more");
+    // A second sign-in from it does not give it another half minute.
+    assert_eq!(at.end(&guest, Some(1), Ending::Retire).await, Removed::Done);
+    at.advance(Duration::from_secs(4)).await;
+    assert_eq!(at.open(&guest).await, Loaded::Ended);
+    assert_eq!(at.commit(&guest, &[set("x", "2")]).await, Committed::Ended);
+}
