@@ -12,7 +12,7 @@ use crate::{
     metrics::count,
     pending::{Pending, not_a_number},
     session::full,
-    store::{Committed, Created, Creation, Ending, Removed, SessionKey, Successor, record::LINEAGE},
+    store::{Change, Committed, Created, Creation, Ending, Removed, SessionKey, Successor, record::LINEAGE},
     visit::{Fate, Known, Visit},
 };
 
@@ -176,6 +176,31 @@ impl Visit {
             }
         }
         Err(Error::new(ErrorKind::Conflict, "the session's field was overtaken again and again"))
+    }
+
+    /// Removes a field that the session holds, if nobody else does so first; what it held.
+    pub(crate) async fn take(&self, field: &str) -> Result<Option<String>> {
+        let mut record = self.load().await?;
+        let Some(key) = self.key()? else { return Ok(None) };
+        for _ in 0..MAX_RUNS {
+            let Some(held) = record.as_ref().and_then(|record| record.0.get(field)).cloned() else { break };
+            let swap = Change::Swap(field.to_owned(), Some(held.clone()), None);
+            let committed = {
+                let meter = self.meter()?;
+                self.shared.store.commit(&key, &[swap], None, &self.shared.rules, meter.left).await
+            };
+            match self.watch(committed)? {
+                Committed::Done => {
+                    count(&self.shared.counters.commits);
+                    self.lock().forget(field);
+                    return Ok(Some(held));
+                }
+                Committed::Conflict(now) => record = Some(Arc::new(now)),
+                _ => break,
+            }
+        }
+        self.lock().forget(field);
+        Ok(None)
     }
 
     /// Creates a session for a guest, if there is anything to keep.

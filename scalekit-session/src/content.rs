@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use scalekit_core::Result;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    Counter, CounterMap, Field,
-    ops::{decode, encode, member_name},
-    read::number,
-};
+use crate::{Counter, CounterMap, Field, ops::member_name, read::number};
 
 /// The fields of a session that a sign-in takes over, to be changed before they become the user's; see
 /// [`SignIn::merging`](crate::SignIn::merging). What stays in it is kept.
@@ -22,7 +18,7 @@ impl Content {
     /// # Errors
     /// [`ErrorKind::Corrupt`](scalekit_core::ErrorKind::Corrupt) if it holds another type.
     pub fn get<T: DeserializeOwned>(&self, field: Field<T>) -> Result<Option<T>> {
-        self.0.get(field.name()).map(|text| decode(text)).transpose()
+        Ok(self.0.get(field.name()).map(|text| field.decode(text)).transpose()?.flatten())
     }
 
     /// Writes a field.
@@ -30,7 +26,7 @@ impl Content {
     /// # Errors
     /// [`ErrorKind::Invalid`](scalekit_core::ErrorKind::Invalid) if the value is no JSON.
     pub fn set<T: Serialize>(&mut self, field: Field<T>, value: &T) -> Result<()> {
-        self.0.insert(field.name().to_owned(), encode(value)?);
+        self.0.insert(field.name().to_owned(), field.encode(value)?);
         Ok(())
     }
 

@@ -115,7 +115,7 @@ pub use builder::SessionsBuilder;
 pub use commit::CommitOn;
 pub use content::Content;
 pub use cookie::Cookie;
-pub use field::{Counter, CounterMap, Field};
+pub use field::{Counter, CounterMap, Field, List, OnCorrupt};
 pub use identity::{Current, Sibling, SignIn};
 pub use layer::SessionLayer;
 pub use maybe::MaybeSession;

@@ -16,6 +16,8 @@ pub struct Metrics {
     pub conflicts: u64,
     /// Calls that the store did not answer, or not in time.
     pub unavailable: u64,
+    /// Fields that could not be read and say that this is to be ignored.
+    pub undecodable: u64,
     /// Sessions that got a new secret without a sign-in.
     pub rotations: u64,
     /// Requests with a secret that had been rotated, its grace over: somebody has kept or taken it.
@@ -31,6 +33,7 @@ pub(crate) struct Counters {
     pub(crate) gone: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) unavailable: AtomicU64,
+    pub(crate) undecodable: AtomicU64,
     pub(crate) rotations: AtomicU64,
     pub(crate) reused: AtomicU64,
     pub(crate) forged: AtomicU64,
@@ -45,6 +48,7 @@ impl Counters {
             gone: read(&self.gone),
             conflicts: read(&self.conflicts),
             unavailable: read(&self.unavailable),
+            undecodable: read(&self.undecodable),
             rotations: read(&self.rotations),
             reused: read(&self.reused),
             forged: read(&self.forged),

@@ -35,7 +35,7 @@ impl SessionOps {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the value is no JSON.
     pub fn set<T: Serialize>(mut self, field: Field<T>, value: &T) -> Result<Self> {
-        self.0.set(field.name(), encode(value)?)?;
+        self.0.set(field.name(), field.encode(value)?)?;
         Ok(self)
     }
 
@@ -77,6 +77,7 @@ impl SessionOps {
                 Change::Set(field, value) => pending.set(&field, value)?,
                 Change::Remove(field) => pending.remove(&field)?,
                 Change::Add(field, by, floor) => pending.add(&field, by, floor)?,
+                Change::Append(field, entry, most) => pending.append(&field, entry, most)?,
                 Change::Swap(..) => return Err(unreadable()),
             }
         }

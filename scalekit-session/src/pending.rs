@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use scalekit_core::{Error, ErrorKind, Result};
 
-use crate::store::{Change, Record};
+use crate::store::{Change, Record, memory::appended};
 
 /// Numbers up to this size add up in the stores without rounding or overflow.
 pub(crate) const MAX_STEP: i64 = 1_000_000_000_000;
@@ -27,6 +27,11 @@ enum Wish {
         steps: Vec<i64>,
         floor: bool,
     },
+    /// Entries in order, and how many the list keeps.
+    Append {
+        entries: Vec<String>,
+        most: usize,
+    },
     Update(Vec<Rerun>),
 }
 
@@ -36,6 +41,7 @@ impl fmt::Debug for Wish {
             Self::Set(_) => "Set",
             Self::Remove => "Remove",
             Self::Add { .. } => "Add",
+            Self::Append { .. } => "Append",
             Self::Update(_) => "Update",
         })
     }
@@ -68,7 +74,22 @@ impl Pending {
             Some(known @ (Wish::Set(_) | Wish::Remove)) => {
                 step(apply(known, None)?.as_deref(), by, floor)?.map_or(Wish::Remove, Wish::Set)
             }
-            Some(Wish::Update(_)) => return Err(mixed()),
+            Some(Wish::Update(_) | Wish::Append { .. }) => return Err(mixed()),
+        };
+        self.put(field, wish)
+    }
+
+    pub(crate) fn append(&mut self, field: &str, entry: String, most: usize) -> Result<()> {
+        let wish = match self.0.get(field) {
+            None => Wish::Append { entries: vec![entry], most },
+            Some(Wish::Append { entries, .. }) => {
+                // What the list would drop need not travel.
+                let kept = entries.len().saturating_sub(most - 1);
+                Wish::Append { entries: entries[kept..].iter().cloned().chain([entry]).collect(), most }
+            }
+            Some(Wish::Set(list)) => Wish::Set(appended(Some(list), &entry, most)),
+            Some(Wish::Remove) => Wish::Set(entry),
+            Some(Wish::Add { .. } | Wish::Update(_)) => return Err(mixed()),
         };
         self.put(field, wish)
     }
@@ -82,7 +103,7 @@ impl Pending {
             }
             Some(Wish::Set(_) | Wish::Remove) => Wish::Set(value.to_owned()),
             Some(Wish::Update(_)) => return Err(too_many()),
-            Some(Wish::Add { .. }) => return Err(mixed()),
+            Some(Wish::Add { .. } | Wish::Append { .. }) => return Err(mixed()),
         };
         self.put(field, wish)
     }
@@ -95,13 +116,18 @@ impl Pending {
                     steps.extend(more);
                     Wish::Add { steps, floor }
                 }
+                (Some(Wish::Append { entries, most }), Wish::Append { entries: more, .. }) => {
+                    let entries: Vec<String> = entries.into_iter().chain(more).collect();
+                    let kept = entries.len().saturating_sub(most);
+                    Wish::Append { entries: entries[kept..].to_vec(), most }
+                }
                 (Some(Wish::Update(mut reruns)), Wish::Update(more)) => {
                     reruns.extend(more);
                     Wish::Update(reruns)
                 }
                 (
                     Some(known @ (Wish::Set(_) | Wish::Remove)),
-                    later @ (Wish::Add { .. } | Wish::Update(_)),
+                    later @ (Wish::Add { .. } | Wish::Append { .. } | Wish::Update(_)),
                 ) => {
                     let value = apply(&known, None).and_then(|value| apply(&later, value.as_deref()));
                     value.map_or(known, |value| value.map_or(Wish::Remove, Wish::Set))
@@ -134,6 +160,11 @@ impl Pending {
         matches!(self.0.get(field), Some(Wish::Set(_) | Wish::Remove))
     }
 
+    /// Whether the field is changed at all.
+    pub(crate) fn touches(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
     /// A field as the request sees it, above what is stored.
     pub(crate) fn view(&self, field: &str, stored: Option<&str>) -> Result<Option<String>> {
         self.0.get(field).map_or_else(|| Ok(stored.map(str::to_owned)), |wish| apply(wish, stored))
@@ -162,9 +193,14 @@ impl Pending {
                 Wish::Add { steps, floor } => {
                     changes.extend(steps.iter().map(|by| Change::Add(name.clone(), *by, *floor)));
                 }
+                Wish::Append { entries, most } => {
+                    changes.extend(
+                        entries.iter().map(|entry| Change::Append(name.clone(), entry.clone(), *most)),
+                    );
+                }
                 Wish::Update(_) => {
                     let old = stored.0.get(field).cloned();
-                    let new = apply(wish, old.as_deref())?.unwrap_or_default();
+                    let new = apply(wish, old.as_deref())?;
                     changes.push(Change::Swap(name, old, new));
                 }
             }
@@ -200,6 +236,9 @@ fn apply(wish: &Wish, stored: Option<&str>) -> Result<Option<String>> {
         Wish::Add { steps, floor } => {
             steps.iter().try_fold(owned(stored), |value, by| step(value.as_deref(), *by, *floor))
         }
+        Wish::Append { entries, most } => Ok(entries
+            .iter()
+            .fold(owned(stored), |list, entry| Some(appended(list.as_deref(), entry, *most)))),
         Wish::Update(reruns) => {
             reruns.iter().try_fold(owned(stored), |value, rerun| rerun(value.as_deref()).map(Some))
         }
@@ -250,7 +289,11 @@ mod tests {
         Remove(u8),
         Add(u8, i64, bool),
         Update(u8, i64),
+        Append(i64),
     }
+
+    const LIST: &str = "list";
+    const MOST: usize = 3;
 
     /// Fields 0 and 1 are plain numbers that are also updated, 2 is a counter, 3 is one with a floor.
     fn call() -> impl Strategy<Value = Call> {
@@ -259,6 +302,7 @@ mod tests {
             (0..4_u8).prop_map(Call::Remove),
             (2..4_u8, -9..9_i64).prop_map(|(field, by)| Call::Add(field, by, field == 3)),
             (0..2_u8, 1..9_i64).prop_map(|(field, by)| Call::Update(field, by)),
+            (1..9_i64).prop_map(Call::Append),
         ]
     }
 
@@ -267,6 +311,7 @@ mod tests {
             Call::Set(field, value) => pending.set(&field.to_string(), value.to_string()),
             Call::Remove(field) => pending.remove(&field.to_string()),
             Call::Add(field, by, floor) => pending.add(&field.to_string(), by, floor),
+            Call::Append(entry) => pending.append(LIST, entry.to_string(), MOST),
             Call::Update(field, by) => {
                 let rerun: Rerun = Arc::new(move |old| plus(old, by));
                 let value = match pending.decides(&field.to_string()) {
@@ -290,6 +335,7 @@ mod tests {
             Call::Set(field, value) => Change::Set(field.to_string(), value.to_string()),
             Call::Remove(field) => Change::Remove(field.to_string()),
             Call::Add(field, by, floor) => Change::Add(field.to_string(), by, floor),
+            Call::Append(entry) => Change::Append(LIST.to_owned(), entry.to_string(), MOST),
             Call::Update(field, by) => {
                 let name = field.to_string();
                 let new = plus(fields.get(&name).map(String::as_str), by).unwrap();
@@ -321,6 +367,24 @@ mod tests {
                 prop_assert_eq!(&pending.onto(stored.0.clone()).unwrap(), &expected);
                 prop_assert_eq!(&pending.view_all("", &stored).unwrap(), &expected);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_kept_back_goes_before_what_came_since(
+            calls in prop::collection::vec(call(), 0..40),
+            at in 0_usize..40,
+            first in prop::collection::btree_map(0..4_u8, 1..99_i64, 0..4),
+        ) {
+            let (before, since) = calls.split_at(at.min(calls.len()));
+            let [mut one, mut two] = <[Pending; 2]>::default();
+            before.iter().try_for_each(|call| record(call, &mut one)).unwrap();
+            since.iter().try_for_each(|call| record(call, &mut two)).unwrap();
+            let stored = Record(first.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
+            let mut expected = stored.0.clone();
+            calls.iter().for_each(|call| model(&mut expected, call));
+            prop_assert_eq!(one.then(two).onto(stored.0).unwrap(), expected);
         }
     }
 

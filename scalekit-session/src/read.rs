@@ -8,7 +8,8 @@ use scalekit_core::{Error, ErrorKind, Principal, Result, http::Participants};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Counter, CounterMap, Field,
+    Counter, CounterMap, Field, List,
+    metrics::count,
     ops::decode,
     pending::not_a_number,
     store::Record,
@@ -45,7 +46,21 @@ impl ReadSession {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer: the visitor is not taken for one without a session. [`ErrorKind::Corrupt`] if the field holds another type.
     pub async fn get<T: DeserializeOwned>(&self, field: Field<T>) -> Result<Option<T>> {
-        self.text(field.name()).await?.map(|text| decode(&text)).transpose()
+        let Some(text) = self.text(field.name()).await? else { return Ok(None) };
+        let value = field.decode(&text)?;
+        if value.is_none() {
+            count(&self.visit().shared.counters.undecodable);
+        }
+        Ok(value)
+    }
+
+    /// Reads a list, the oldest entry first; empty if nothing was appended.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn list<T: DeserializeOwned>(&self, list: List<T>) -> Result<Vec<T>> {
+        let text = self.text(list.name()).await?;
+        text.iter().flat_map(|text| text.split('\n')).map(decode).collect()
     }
 
     /// Reads a counter; 0 if it was never changed.

@@ -8,8 +8,8 @@ use scalekit_core::{Error, ErrorKind, OperationId, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Counter, CounterMap, Field, ReadSession, SessionOps,
-    ops::{decode, encode, member_name},
+    Counter, CounterMap, Field, List, ReadSession, SessionOps,
+    ops::{encode, member_name},
     pending::{Rerun, not_a_number},
     store::Committed,
     visit::{Fate, Known},
@@ -65,7 +65,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the value is no JSON, [`ErrorKind::TooLarge`] above 256 changes in a request.
     pub fn set<T: Serialize>(&self, field: Field<T>, value: &T) -> Result<()> {
-        let value = encode(value)?;
+        let value = field.encode(value)?;
         self.visit().lock().pending.set(field.name(), value)
     }
 
@@ -103,6 +103,45 @@ impl Session {
         self.visit().lock().pending.remove(&name)
     }
 
+    /// Appends to a list; parallel requests each find their place, and the oldest entries go.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn append<T: Serialize>(&self, list: List<T>, entry: &T) -> Result<()> {
+        let entry = encode(entry)?;
+        self.visit().lock().pending.append(list.name(), entry, list.most())
+    }
+
+    /// Removes a list with all its entries.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] above 256 changes in a request.
+    pub fn clear<T>(&self, list: List<T>) -> Result<()> {
+        self.visit().lock().pending.remove(list.name())
+    }
+
+    /// Reads a field and removes it, now: of parallel requests one gets it. For a notice that is to be shown once.
+    ///
+    /// It is gone also if the handler fails afterwards. **Round trips**: the load; and where the field is set, 1.
+    ///
+    /// # Errors
+    /// As [`get`](ReadSession::get); [`ErrorKind::Misuse`] on a route whose changes are recorded in a transaction.
+    pub async fn take<T: DeserializeOwned>(&self, field: Field<T>) -> Result<Option<T>> {
+        self.refuse_if_enlisted("a field that is taken")?;
+        let name = field.name();
+        if self.visit().lock().pending.decides(name) {
+            let own = self.get(field).await?;
+            self.remove(field)?;
+            return Ok(own);
+        }
+        if self.visit().lock().pending.touches(name) {
+            let message = "a field cannot be changed by a closure and taken in one request";
+            return Err(Error::new(ErrorKind::Misuse, message));
+        }
+        let text = self.visit().take(name).await?;
+        Ok(text.map(|text| field.decode(&text)).transpose()?.flatten())
+    }
+
     /// Changes a field by what it holds, starting from the default where it holds nothing; returns the new
     /// value. If another request changed the field meanwhile, the closure runs again on what that left. It
     /// should only compute: what it asks of the session itself is done as often as it runs, before the commit.
@@ -113,15 +152,15 @@ impl Session {
     /// In the commit, 409 if the field was overtaken again and again.
     pub async fn update<T, F>(&self, field: Field<T>, change: F) -> Result<T>
     where
-        T: Serialize + DeserializeOwned + Default,
+        T: Serialize + DeserializeOwned + Default + 'static,
         F: Fn(&mut T) + Send + Sync + 'static,
     {
         self.refuse_if_enlisted("an update by a closure")?;
         let base = self.visit().base().await?;
         let rerun = move |stored: Option<&str>| {
-            let mut value = stored.map(decode::<T>).transpose()?.unwrap_or_default();
+            let mut value = stored.map(|text| field.decode(text)).transpose()?.flatten().unwrap_or_default();
             change(&mut value);
-            encode(&value)
+            field.encode_over(&value, stored)
         };
         let stored = base.0.get(field.name()).map(String::as_str);
         let rerun: Rerun = Arc::new(rerun);
@@ -131,7 +170,7 @@ impl Session {
             let mut state = self.visit().lock();
             if state.pending.agrees(&pending, field.name()) {
                 state.pending.update(field.name(), rerun, &after)?;
-                return decode(&after);
+                return Ok(field.decode(&after)?.unwrap_or_default());
             }
         }
         Err(Error::new(

@@ -261,6 +261,13 @@ impl State {
         self.carried.had_cookie()
     }
 
+    /// The field is not there any more.
+    pub(crate) fn forget(&mut self, field: &str) {
+        if let Known::Found(record) = &mut self.known {
+            Arc::make_mut(record).0.remove(field);
+        }
+    }
+
     /// Whether there is anything to commit.
     pub(crate) fn has_work(&self) -> bool {
         !self.enlisted && (!matches!(self.fate, Fate::Keep) || !self.pending.is_empty())

@@ -1,6 +1,7 @@
 -- Changes a session that exists: all changes or none.
 -- KEYS[1]: the session. ARGV: 1 idle ms, 2 operation id or '', 3 most fields, 4 most bytes, then for each
--- change four: s field value '' | r field '' '' | a field step floor | c field =old =new (no = : not set).
+-- change four: s field value '' | r field '' '' | a field step floor | l field entry most |
+-- c field =old =new (no = : not set).
 -- Returns {'done'} | {'before'} | {'missing'} | {'ended'} | {'conflict', fields and values in turn} | {'full'} | {'number'}.
 -- Atomic: everything is checked before the first write, since a script cannot be rolled back.
 local key, operation = KEYS[1], ARGV[2]
@@ -49,7 +50,13 @@ for at = 5, #ARGV, 4 do
   elseif verb == 'r' then after[field] = false
   elseif verb == 'c' then
     if (value and '=' .. value or '') ~= ARGV[at + 2] then return with_fields('conflict', key) end
-    after[field] = string.sub(ARGV[at + 3], 2)
+    after[field] = ARGV[at + 3] ~= '' and string.sub(ARGV[at + 3], 2)
+  elseif verb == 'l' then
+    -- One entry a line; the first lines are the oldest.
+    local text = after[field] and after[field] .. '\n' .. ARGV[at + 2] or ARGV[at + 2]
+    local _, breaks = string.gsub(text, '\n', '\n')
+    for _ = tonumber(ARGV[at + 3]), breaks do text = string.sub(text, string.find(text, '\n', 1, true) + 1) end
+    after[field] = text
   else
     local text, step = after[field] or '0', ARGV[at + 2]
     if not (counts(text) and counts(step)) then return {'number'} end

@@ -21,7 +21,7 @@ use super::{
     },
 };
 
-pub(crate) use self::state::make;
+pub(crate) use self::state::{appended, make};
 
 /// Sessions in memory; clones share them. They end with the process.
 ///

@@ -16,9 +16,12 @@ pub enum Change {
     /// Adds to its number; with `true`, removes it if that is 0 or less.
     #[serde(rename = "a")]
     Add(String, i64, bool),
-    /// Writes the second value only if it still holds the first.
+    /// Appends an entry, which has no line break in it; keeps the newest so many.
+    #[serde(rename = "l")]
+    Append(String, String, usize),
+    /// Only if it still holds the first value: writes the second one, or removes it.
     #[serde(rename = "c")]
-    Swap(String, Option<String>, String),
+    Swap(String, Option<String>, Option<String>),
 }
 
 /// What is stored under a key.

@@ -252,9 +252,11 @@ fn with_change<'a>(call: Call<'a>, change: &Change) -> Call<'a> {
         Change::Set(field, value) => call.arg("s").arg(field).arg(value).arg(""),
         Change::Remove(field) => call.arg("r").arg(field).arg("").arg(""),
         Change::Add(field, by, floor) => call.arg("a").arg(field).arg(by).arg(i32::from(*floor)),
+        Change::Append(field, entry, most) => call.arg("l").arg(field).arg(entry).arg(most),
         Change::Swap(field, old, new) => {
-            let old = old.as_ref().map(|old| format!("={old}")).unwrap_or_default();
-            call.arg("c").arg(field).arg(old).arg(format!("={new}"))
+            let some =
+                |value: &Option<String>| value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+            call.arg("c").arg(field).arg(some(old)).arg(some(new))
         }
     }
 }

@@ -165,5 +165,5 @@ pub(crate) fn add(field: &str, by: i64, floor: bool) -> Change {
 }
 
 pub(crate) fn swap(field: &str, old: Option<&str>, new: &str) -> Change {
-    Change::Swap(field.to_owned(), old.map(str::to_owned), new.to_owned())
+    Change::Swap(field.to_owned(), old.map(str::to_owned), Some(new.to_owned()))
 }

@@ -87,3 +87,33 @@ pub(crate) async fn a_full_session_can_be_signed_in(at: &Fixture) {
     full.push(("more", ""));
     assert_eq!(at.create(&creation("more", &full)).await, Created::Full);
 }
+
+pub(crate) async fn a_list_keeps_its_newest_entries_in_order(at: &Fixture) {
+    let key = at.given("a", &[]).await;
+    let append = |entry: &str| Change::Append("list".to_owned(), entry.to_owned(), 3);
+    for (entry, held) in [("1", "1"), ("\"a\"", "1\n\"a\""), ("{}", "1\n\"a\"\n{}"), ("4", "\"a\"\n{}\n4")] {
+        assert_eq!(at.commit(&key, &[append(entry)]).await, Committed::Done);
+        assert_eq!(at.field(&key, "list").await.as_deref(), Some(held));
+    }
+    let many: Vec<Change> = (5..9).map(|entry| append(&entry.to_string())).collect();
+    assert_eq!(at.commit(&key, &many).await, Committed::Done);
+    assert_eq!(at.field(&key, "list").await.as_deref(), Some("6\n7\n8"));
+    // A shorter list, as of a newer version of the service.
+    let one = Change::Append("list".to_owned(), "9".to_owned(), 1);
+    assert_eq!(at.commit(&key, &[one]).await, Committed::Done);
+    assert_eq!(at.field(&key, "list").await.as_deref(), Some("9"));
+}
+
+pub(crate) async fn a_field_is_taken_by_one(at: &Fixture) {
+    let key = at.given("a", &[("notice", "hello")]).await;
+    let take = |held: &str| Change::Swap("notice".to_owned(), Some(held.to_owned()), None);
+    assert!(matches!(at.commit(&key, &[take("other")]).await, Committed::Conflict(_)));
+    assert_eq!(at.commit(&key, &[take("hello")]).await, Committed::Done);
+    assert_eq!(at.field(&key, "notice").await, None);
+    let Committed::Conflict(now) = at.commit(&key, &[take("hello")]).await else { panic!("taken twice") };
+    assert!(!now.0.contains_key("notice"));
+    // An empty value is a value.
+    let empty = Change::Swap("notice".to_owned(), None, Some(String::new()));
+    assert_eq!(at.commit(&key, &[empty]).await, Committed::Done);
+    assert_eq!(at.commit(&key, &[take("")]).await, Committed::Done);
+}

@@ -264,6 +264,8 @@ contract!(
     what_is_above_a_limit_may_shrink_and_operations_pass_it,
     counters_stay_exact_or_are_refused,
     a_full_session_can_be_signed_in,
+    a_list_keeps_its_newest_entries_in_order,
+    a_field_is_taken_by_one,
     a_commit_never_creates,
     an_operation_is_applied_once_and_old_ones_count_as_applied,
     a_key_is_created_once,

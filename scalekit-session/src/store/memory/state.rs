@@ -188,10 +188,13 @@ pub(super) fn marked(known: Option<&str>, operation: OperationId) -> Option<Stri
 
 pub(crate) fn make(fields: &mut BTreeMap<String, String>, change: &Change) {
     match change {
-        Change::Set(field, value) | Change::Swap(field, _, value) => {
+        Change::Set(field, value) | Change::Swap(field, _, Some(value)) => {
             fields.insert(field.clone(), value.clone());
         }
-        Change::Remove(field) => {
+        Change::Append(field, entry, most) => {
+            fields.insert(field.clone(), appended(fields.get(field).map(String::as_str), entry, *most));
+        }
+        Change::Remove(field) | Change::Swap(field, _, None) => {
             fields.remove(field);
         }
         Change::Add(field, by, floor) => {
@@ -204,6 +207,12 @@ pub(crate) fn make(fields: &mut BTreeMap<String, String>, change: &Change) {
             }
         }
     }
+}
+
+/// A list with one more entry: one a line, the first ones the oldest.
+pub(crate) fn appended(list: Option<&str>, entry: &str, most: usize) -> String {
+    let lines: Vec<&str> = list.into_iter().flat_map(|list| list.split('\n')).chain([entry]).collect();
+    lines[lines.len().saturating_sub(most)..].join("\n")
 }
 
 /// Whether the field holds a number, and it, the step and their sum stay within what the Redis script can count.
