@@ -1,7 +1,7 @@
 //! The cookie: what the browser is told, and how a ticket is read without asking a store.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use cookie::{Cookie as Text, SameSite};
+use cookie::Cookie as Text;
 use http::{HeaderMap, HeaderValue, header};
 use scalekit_core::{Error, ErrorKind, KeyRing, Result};
 use sha2::{Digest, Sha256};
@@ -19,29 +19,63 @@ const MAX_CANDIDATES: usize = 4;
 const LABEL: &str = "session cookie";
 const SUCCESSOR: &str = "session successor";
 
-/// How the session's cookie is sent: always `HttpOnly`, `SameSite=Lax`, `Path=/`, without `Domain`.
+/// How the session's cookie is sent: always `HttpOnly`, `Path=/`, without `Domain` and without an expiry of its own, and
+/// with `SameSite`, [`Lax`](SameSite::Lax) unless said otherwise.
 ///
 /// ```
-/// use scalekit_session::Cookie;
+/// use scalekit_session::{Cookie, SameSite};
 ///
 /// assert_eq!(Cookie::host("id").name(), "__Host-id");
 /// assert_eq!(Cookie::dev("id").name(), "id");
+///
+/// // For an app that other sites show in a frame: a cookie for each of them.
+/// let embedded = Cookie::host("id").same_site(SameSite::None).partitioned();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Cookie {
     name: String,
     secure: bool,
+    same_site: SameSite,
+    partitioned: bool,
+}
+
+/// With which requests from other sites a browser sends the cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// None, not even when a link is followed: its user seems to be signed out at first.
+    Strict,
+    /// Those that follow a link.
+    #[default]
+    Lax,
+    /// All of them; for an app in a frame of another site. Needs `Secure`, and a defence of your own against forged
+    /// requests.
+    None,
 }
 
 impl Cookie {
     /// `__Host-<name>` with `Secure`: no subdomain and no plain-text page can set it. The default, with `id`.
     pub fn host(name: &str) -> Self {
-        Self { name: format!("__Host-{name}"), secure: true }
+        Self::named(format!("__Host-{name}"), true)
     }
 
     /// `<name>` without `Secure`, for plain http on the loopback interface while developing.
     pub fn dev(name: &str) -> Self {
-        Self { name: name.to_owned(), secure: false }
+        Self::named(name.to_owned(), false)
+    }
+
+    /// With which requests from other sites it is sent.
+    #[must_use]
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.same_site = same_site;
+        self
+    }
+
+    /// One for each site that embeds the app (`Partitioned`): browsers that block third-party cookies keep it. Needs
+    /// `Secure`.
+    #[must_use]
+    pub fn partitioned(mut self) -> Self {
+        self.partitioned = true;
+        self
     }
 
     /// The name as it is sent.
@@ -52,8 +86,19 @@ impl Cookie {
     pub(crate) fn check(&self) -> Result<()> {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
         let plain = (1..=64).contains(&self.name.len()) && self.name.bytes().all(token);
-        let error = || Error::new(ErrorKind::Config, "a cookie's name is up to 64 of A-Za-z0-9_-");
-        plain.then_some(()).ok_or_else(error)
+        if !plain {
+            return Err(Error::new(ErrorKind::Config, "a cookie's name is up to 64 of A-Za-z0-9_-"));
+        }
+        if !self.secure && (self.partitioned || self.same_site == SameSite::None) {
+            let message =
+                "browsers take a cookie with SameSite=None or Partitioned only with Secure: use Cookie::host";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(())
+    }
+
+    fn named(name: String, secure: bool) -> Self {
+        Self { name, secure, same_site: SameSite::default(), partitioned: false }
     }
 
     /// The header that hands a ticket to the client.
@@ -72,8 +117,13 @@ impl Cookie {
         Text::build((self.name.as_str(), value))
             .path("/")
             .http_only(true)
-            .same_site(SameSite::Lax)
+            .same_site(match self.same_site {
+                SameSite::Strict => cookie::SameSite::Strict,
+                SameSite::Lax => cookie::SameSite::Lax,
+                SameSite::None => cookie::SameSite::None,
+            })
             .secure(self.secure)
+            .partitioned(self.partitioned)
             .build()
     }
 }

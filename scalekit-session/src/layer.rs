@@ -21,6 +21,7 @@ use scalekit_core::{
 use crate::{
     commit::Hand,
     cookie::Carried,
+    metrics::count,
     visit::{Shared, Visit},
 };
 
@@ -108,10 +109,13 @@ async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
         Hand::Give(ticket) => Some(shared.cookie.give(&ticket, &shared.namespace, &shared.ring)),
         Hand::Take => Some(shared.cookie.take()),
     };
-    match cookie {
+    let was_public = match cookie {
         Some(Ok(cookie)) => send(cookie, &mut response),
         Some(Err(error)) => return refuse(&error),
-        None => {}
+        None => false,
+    };
+    if was_public {
+        count(&shared.counters.made_private);
     }
     let mut state = visit.lock();
     state.answered = true;
@@ -122,19 +126,29 @@ async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
     response
 }
 
-/// A response with a session's cookie is for one client only, whatever the handler said.
-fn send(cookie: HeaderValue, response: &mut Response) {
+/// A response with a session's cookie is for one client only, whatever the handler said. Whether it had said that it is
+/// for everybody.
+fn send(cookie: HeaderValue, response: &mut Response) -> bool {
     let headers = response.headers_mut();
     headers.append(header::SET_COOKIE, cookie);
-    // A cookie does not keep a shared cache from storing a response: only these two words do.
-    let own =
+    // `private="x-user"` is about that header alone, `s-maxage` always has a number.
+    let starts = |word: &str, wanted: &str| match wanted.strip_suffix('=') {
+        Some(_) => word.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted)),
+        None => word.eq_ignore_ascii_case(wanted),
+    };
+    let said = |wanted: &[&str]| {
         headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).any(|value| {
             let mut words = value.split(',').map(str::trim);
-            words.any(|word| word.eq_ignore_ascii_case("private") || word.eq_ignore_ascii_case("no-store"))
-        });
-    if !own {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+            words.any(|word| wanted.iter().any(|wanted| starts(word, wanted)))
+        })
+    };
+    // A cookie does not keep a shared cache from storing a response: only these two words do.
+    if said(&["private", "no-store"]) {
+        return false;
     }
+    let public = said(&["public", "s-maxage="]);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    public
 }
 
 /// The handler may have had effects elsewhere: a failed commit is never reported as if nothing had happened,
@@ -159,19 +173,21 @@ mod tests {
 
     #[test]
     fn a_response_with_a_cookie_is_never_for_shared_caches() {
-        for (said, sent) in [
-            (&[][..], "private, no-cache"),
-            (&["max-age=60"], "private, no-cache"),
-            (&["no-cache"], "private, no-cache"),
-            (&["public, max-age=60"], "private, no-cache"),
-            (&["max-age=60, Private"], "max-age=60, Private"),
-            (&["max-age=60", "no-store"], "max-age=60"),
+        for (said, sent, was_public) in [
+            (&[][..], "private, no-cache", false),
+            (&["max-age=60"], "private, no-cache", false),
+            (&["no-cache"], "private, no-cache", false),
+            (&["Public, max-age=60"], "private, no-cache", true),
+            (&["max-age=60", "s-maxage=600"], "private, no-cache", true),
+            (&["max-age=60, Private"], "max-age=60, Private", false),
+            (&["private=\"x-user\", max-age=60"], "private, no-cache", false),
+            (&["max-age=60", "no-store"], "max-age=60", false),
         ] {
             let mut response = Response::default();
             for value in said {
                 response.headers_mut().append(header::CACHE_CONTROL, HeaderValue::from_static(value));
             }
-            send(HeaderValue::from_static("id=x"), &mut response);
+            assert_eq!(send(HeaderValue::from_static("id=x"), &mut response), was_public, "{said:?}");
             assert_eq!(response.headers()[header::CACHE_CONTROL], sent, "{said:?}");
         }
     }

@@ -114,7 +114,7 @@ mod visit;
 pub use builder::SessionsBuilder;
 pub use commit::CommitOn;
 pub use content::Content;
-pub use cookie::Cookie;
+pub use cookie::{Cookie, SameSite};
 pub use field::{Counter, CounterMap, Field, List, OnCorrupt};
 pub use identity::{Current, Sibling, SignIn};
 pub use layer::SessionLayer;

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub unavailable: u64,
     /// Fields that could not be read and say that this is to be ignored.
     pub undecodable: u64,
+    /// Responses that were to be kept by shared caches, and were made private because they carry a session's cookie.
+    pub made_private: u64,
     /// Sessions that got a new secret without a sign-in.
     pub rotations: u64,
     /// Requests with a secret that had been rotated, its grace over: somebody has kept or taken it.
@@ -34,6 +36,7 @@ pub(crate) struct Counters {
     pub(crate) conflicts: AtomicU64,
     pub(crate) unavailable: AtomicU64,
     pub(crate) undecodable: AtomicU64,
+    pub(crate) made_private: AtomicU64,
     pub(crate) rotations: AtomicU64,
     pub(crate) reused: AtomicU64,
     pub(crate) forged: AtomicU64,
@@ -49,6 +52,7 @@ impl Counters {
             conflicts: read(&self.conflicts),
             unavailable: read(&self.unavailable),
             undecodable: read(&self.undecodable),
+            made_private: read(&self.made_private),
             rotations: read(&self.rotations),
             reused: read(&self.reused),
             forged: read(&self.forged),

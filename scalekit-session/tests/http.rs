@@ -7,7 +7,7 @@ mod common;
 use axum::http::{StatusCode, header};
 use common::{Browser, LONG, on_memory, on_redis, redis, ring, shop, signed_in, with};
 use scalekit_core::{KeyRing, ManualClock};
-use scalekit_session::{Cookie, MemoryStore, Sessions};
+use scalekit_session::{Cookie, MemoryStore, SameSite, Sessions};
 use scalekit_testkit::wait_until;
 use serde_json::json;
 
@@ -324,4 +324,24 @@ async fn limits_are_413_and_422() {
         browser.post(&format!("/cart/sku{at}/1")).await;
     }
     assert!(browser.get("/all").await.json()["cart"].as_object().unwrap().len() <= 20);
+}
+
+#[tokio::test]
+async fn a_cookie_for_frames_is_secure_and_partitioned() {
+    let embedded = Cookie::host("id").same_site(SameSite::None).partitioned();
+    let sessions = Sessions::builder(MemoryStore::new(), ring()).cookie(embedded).build().unwrap();
+    let mut browser = Browser::new(&shop(&sessions));
+    for cookie in [browser.post("/views").await.cookies(), browser.post("/sign-out").await.cookies()] {
+        for part in ["SameSite=None", "Secure", "Partitioned", "Path=/", "HttpOnly"] {
+            assert!(cookie[0].contains(part), "{cookie:?}");
+        }
+    }
+    let strict =
+        Sessions::builder(MemoryStore::new(), ring()).cookie(Cookie::host("id").same_site(SameSite::Strict));
+    let given = Browser::new(&shop(&strict.build().unwrap())).post("/views").await.cookies();
+    assert!(given[0].contains("SameSite=Strict") && !given[0].contains("Partitioned"), "{given:?}");
+    for refused in [Cookie::dev("id").partitioned(), Cookie::dev("id").same_site(SameSite::None)] {
+        let error = Sessions::builder(MemoryStore::new(), ring()).cookie(refused).build().unwrap_err();
+        assert!(error.to_string().contains("Secure"), "{error}");
+    }
 }
