@@ -85,6 +85,7 @@ pub(super) fn target(urls: &[impl AsRef<str>], settings: &RedisConfig) -> Result
         Err(nodes) if nodes.is_empty() => Err(config("redis: no URL given")),
         Err(nodes) => {
             settings.tls.check(&nodes)?;
+            let each = nodes.iter().cloned().map(|node| settings.tls.client(node)).collect::<Result<_>>()?;
             let builder = ClusterClient::builder(nodes)
                 .retries(0)
                 .connection_timeout(settings.connect_timeout)
@@ -93,7 +94,7 @@ pub(super) fn target(urls: &[impl AsRef<str>], settings: &RedisConfig) -> Result
                 .overall_response_timeout(None);
             let built = settings.tls.around(builder).build();
             let client = built.map_err(|error| config("redis: bad Cluster URLs").with_source(error))?;
-            Ok(Target::Cluster(Box::new(client)))
+            Ok(Target::Cluster { client: Box::new(client), nodes: each })
         }
     }
 }

@@ -6,7 +6,7 @@ use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value, from_redis_value
 use tokio::time::Instant;
 
 use super::{
-    Call, Dedicated, RedisConfig,
+    Call, Dedicated, RedisConfig, Subscription,
     classify::{Verdict, sent, unconnected, verdict},
     config::target,
     link::{Link, Links},
@@ -137,6 +137,11 @@ impl Redis {
     /// A connection of its own for commands that block, such as `XREADGROUP .. BLOCK`; connects on first use.
     pub fn dedicated(&self) -> Dedicated {
         Dedicated::new(self.clone())
+    }
+
+    /// The messages of a channel, on a connection of its own; connects when the first is asked for.
+    pub fn subscription(&self, channel: impl Into<String>) -> Subscription {
+        Subscription::new(self.clone(), channel.into())
     }
 
     pub(super) fn links(&self) -> &Links {

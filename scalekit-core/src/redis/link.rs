@@ -24,11 +24,9 @@ use super::config::RedisConfig;
 /// What to connect to.
 pub(super) enum Target {
     /// `watched`: the driver tells when the connection ends.
-    Server {
-        client: Box<Client>,
-        watched: bool,
-    },
-    Cluster(Box<ClusterClient>),
+    Server { client: Box<Client>, watched: bool },
+    /// The nodes it was told of, each by itself, too.
+    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
 }
 
 /// A connection that is shared by cloning it.
@@ -73,7 +71,15 @@ impl Links {
     }
 
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(*self.target, Target::Cluster(_))
+        matches!(*self.target, Target::Cluster { .. })
+    }
+
+    /// Each node by itself: the server, or those that were named of a Cluster.
+    pub(super) fn nodes(&self) -> &[Client] {
+        match &*self.target {
+            Target::Server { client, .. } => std::slice::from_ref(client),
+            Target::Cluster { nodes, .. } => nodes,
+        }
     }
 
     pub(super) fn connect_timeout(&self) -> std::time::Duration {
@@ -158,7 +164,9 @@ async fn connect(target: &Target, config: &RedisConfig) -> Result<Link, RedisErr
                 let config = config.connection().set_push_sender(watch);
                 client.get_multiplexed_async_connection_with_config(&config).await
             }
-            Target::Cluster(client) => return client.get_async_connection().await.map(Connection::Cluster),
+            Target::Cluster { client, .. } => {
+                return client.get_async_connection().await.map(Connection::Cluster);
+            }
         }
         .map(Connection::Server)
     };

@@ -10,6 +10,7 @@ mod handle;
 mod link;
 mod script;
 mod stall;
+mod subscription;
 #[cfg(feature = "redis-tls")]
 mod tls;
 #[cfg(not(feature = "redis-tls"))]
@@ -22,3 +23,4 @@ pub use config::RedisConfig;
 pub use dedicated::Dedicated;
 pub use handle::Redis;
 pub use script::{Call, Script};
+pub use subscription::{Heard, Subscription};
