@@ -6,7 +6,7 @@ use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClo
 
 use crate::{
     CommitOn, Cookie, OnReuse, Sessions, Store, leftover::Leftovers, metrics::Counters, store::Rules,
-    visit::Shared,
+    visit::Shared, watch::Watchers,
 };
 
 /// The youngest secret that is rotated.
@@ -179,6 +179,7 @@ impl SessionsBuilder {
             counters: Counters::default(),
             signals: self.signals,
             leftovers: Leftovers::default(),
+            watchers: Watchers::default(),
         })))
     }
 }

@@ -110,6 +110,7 @@ mod session;
 mod sessions;
 pub mod store;
 mod visit;
+mod watch;
 
 pub use builder::SessionsBuilder;
 pub use commit::CommitOn;
@@ -126,6 +127,7 @@ pub use read::ReadSession;
 pub use rotation::OnReuse;
 pub use session::{Applied, Session};
 pub use sessions::Sessions;
-#[cfg(feature = "redis")]
-pub use store::redis::RedisStore;
 pub use store::{Store, memory::MemoryStore};
+#[cfg(feature = "redis")]
+pub use store::{eviction::Eviction, redis::RedisStore};
+pub use watch::Watch;

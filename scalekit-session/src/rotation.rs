@@ -89,11 +89,7 @@ impl Visit {
 impl Shared {
     /// The secret of a sign-in has arrived: the guest's session that it has replaced is of no more use.
     pub(crate) fn end_guest(self: &Arc<Self>, record: &Record) {
-        let place = |full: &String| {
-            let (prefix, member) = full.split_at_checked(full.rfind(':')? + 1)?;
-            Some(SessionKey { prefix: prefix.to_owned(), member: member.to_owned() })
-        };
-        if let Some(guest) = record.0.get(GUEST).and_then(place) {
+        if let Some(guest) = record.0.get(GUEST).and_then(|full| SessionKey::of(full)) {
             self.end_later(guest, Ending::Mark, Delay::None);
         }
     }

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use scalekit_core::{Error, ErrorKind, OperationId, Result};
 
+#[cfg(feature = "redis")]
+pub(crate) mod eviction;
 pub(crate) mod memory;
 mod outcome;
 pub(crate) mod record;
@@ -12,7 +14,7 @@ pub(crate) mod record;
 pub(crate) mod redis;
 
 pub use outcome::{
-    Change, Committed, Created, Creation, Ending, Listed, Loaded, Removed, Replaced, Rotated, Successor,
+    Change, Committed, Created, Creation, Ending, Listed, Loaded, Removed, Replaced, Rotated, Successor, Told,
 };
 pub use record::{Record, SessionKey};
 
@@ -81,8 +83,21 @@ pub trait Store: Send + Sync + 'static {
     /// Removes all sessions of an index but `except`; returns how many.
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64>;
 
+    /// Finds a session without using it: the key that it has now.
+    async fn peek(&self, key: &SessionKey, budget: Duration) -> Result<Option<SessionKey>>;
+
+    /// What is told about the sessions of a namespace from now on; the first is a gap. Costs nothing until it is asked.
+    fn tidings(&self, namespace: &str) -> Box<dyn Tidings>;
+
     /// Whether one call may name keys of different prefixes; in a Cluster they are on different servers.
     fn spans_prefixes(&self) -> bool;
+}
+
+/// What becomes of sessions, as it happens; see [`Store::tidings`].
+#[async_trait]
+pub trait Tidings: Send {
+    /// The next one; waits for it, also while the store is away.
+    async fn next(&mut self) -> Told;
 }
 
 /// Limits and deadlines of sessions.
@@ -166,6 +181,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64> {
         (**self).revoke(index, prefix, except, budget).await
+    }
+
+    async fn peek(&self, key: &SessionKey, budget: Duration) -> Result<Option<SessionKey>> {
+        (**self).peek(key, budget).await
+    }
+
+    fn tidings(&self, namespace: &str) -> Box<dyn Tidings> {
+        (**self).tidings(namespace)
     }
 
     fn spans_prefixes(&self) -> bool {

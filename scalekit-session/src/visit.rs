@@ -18,6 +18,7 @@ use crate::{
     metrics::{Counters, count},
     pending::Pending,
     store::{Loaded, Record, Rules, SessionKey},
+    watch::Watchers,
 };
 
 /// What all requests share.
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) on_reuse: OnReuse,
     pub(crate) signals: Signals,
     pub(crate) leftovers: Leftovers,
+    pub(crate) watchers: Watchers,
 }
 
 /// Rotations since a ticket was issued that are followed.

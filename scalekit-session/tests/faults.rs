@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::http::{StatusCode, header};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use common::{Browser, LONG, on_redis, redis, ring, shop, signed_in, with};
-use scalekit_core::redis::{Redis, RedisConfig};
+use scalekit_core::redis::{Redis, RedisConfig, cmd};
 use scalekit_session::{Cookie, RedisStore, Sessions};
 use scalekit_testkit::{Proxy, Rng, evidence, full, seed, wait_until};
 use serde_json::json;
@@ -316,4 +316,30 @@ async fn a_cluster_serves_sessions_of_all_slots() {
         let marks = node.dump_everything().await;
         assert!(!String::from_utf8_lossy(&marks).contains("acme"), "a session was left");
     }
+}
+
+#[tokio::test]
+async fn a_redis_that_throws_sessions_away_is_noticed() {
+    let server = redis().await;
+    let redis = common::patient(&server.url());
+    let store = RedisStore::new(redis.clone());
+    let calm = store.eviction().await.unwrap();
+    assert_eq!((calm.ends_sessions(), calm.evicted_keys), (false, 0), "{calm:?}");
+    let set = async |name: &str, value: &str| {
+        redis.query::<()>(cmd("CONFIG").arg(&["SET", name, value])).await.unwrap();
+    };
+    for policy in ["volatile-lru", "allkeys-random"] {
+        set("maxmemory-policy", policy).await;
+        let evicting = store.eviction().await.unwrap();
+        assert!(evicting.ends_sessions() && evicting.policy == policy, "{evicting:?}");
+    }
+    let info: String = redis.query(cmd("INFO").arg("memory")).await.unwrap();
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+    set("maxmemory", &(used.trim().parse::<u64>().unwrap() + 300_000).to_string()).await;
+    let app = shop(&on_redis(&server.url()));
+    for _ in 0..40 {
+        let mut browser = Browser::new(&app);
+        browser.send("POST", "/field/1", &"v".repeat(20_000)).await;
+    }
+    assert!(store.eviction().await.unwrap().evicted_keys > 0);
 }

@@ -18,12 +18,19 @@ local function follow(key, now, late)
   return false, key
 end
 
+-- Tells those who watch: 'e' and the key of a session that has ended, or 'm', its former key and the one it has now.
+-- A user of Redis who may not publish changes sessions all the same: then those who watch find out by looking.
+local function tell(word, key, now_at)
+  redis.pcall('PUBLISH', string.match(key, '^[^{]*') .. 'endings', word .. ' ' .. key .. (now_at and ' ' .. now_at or ''))
+end
+
 -- Ends the session of a key: 'remove' leaves nothing, 'mark' a mark for 60 s, 'retire' what can be read for 30 s.
 local function finish(key, ending, now)
   if ending == 'retire' then
     redis.call('HSETNX', key, '!r', whole(now + 30000))
   else
     redis.call('DEL', key)
+    tell('e', key)
     if ending == 'mark' then redis.call('HSET', key, '!x', 1) end
   end
   if ending ~= 'remove' then redis.call('PEXPIRE', key, 60000) end

@@ -35,7 +35,7 @@ if index then
   if over > 0 then
     for _, member in ipairs(redis.call('ZRANGE', index, 0, over - 1)) do
       if member ~= ARGV[6] then
-        redis.call('UNLINK', ARGV[7] .. member)
+        if redis.call('UNLINK', ARGV[7] .. member) == 1 then tell('e', ARGV[7] .. member) end
         redis.call('ZREM', index, member)
       end
     end

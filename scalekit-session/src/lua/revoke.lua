@@ -6,7 +6,10 @@
 local ended = 0
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if member ~= ARGV[2] then
-    ended = ended + redis.call('UNLINK', ARGV[1] .. member)
+    if redis.call('UNLINK', ARGV[1] .. member) == 1 then
+      ended = ended + 1
+      tell('e', ARGV[1] .. member)
+    end
     redis.call('ZREM', KEYS[1], member)
   end
 end

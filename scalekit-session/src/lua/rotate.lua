@@ -8,6 +8,7 @@ local about = redis.call('HMGET', old, '!a', '!r', '!i', '!f')
 if about[4] then return {'forwarded', about[4]} end
 if not about[1] or about[2] then return {'gone'} end
 redis.call('RENAME', old, new)
+tell('m', old, new)
 local index = about[3]
 local score = index and redis.call('ZSCORE', index, ARGV[2])
 if score then

@@ -10,11 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use scalekit_core::{Clock, OperationId, Result, SystemClock};
+use tokio::sync::broadcast;
 
 use self::state::{Place, State, adds_up, marked, ms};
 use super::{
     Change, Committed, Created, Creation, Ending, Listed, Loaded, Record, Removed, Replaced, Rotated, Rules,
-    SessionKey, Store, Successor,
+    SessionKey, Store, Successor, Tidings, Told,
     record::{
         CREATED, DEADLINE, DEVICE, FORWARD, GUEST, INDEX, OPERATIONS, PREDECESSOR, RETIRED, Size, UNTIL,
         VERSION,
@@ -75,6 +76,30 @@ impl MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").field("sessions", &self.len()).finish()
+    }
+}
+
+struct Broadcast {
+    of: String,
+    receiver: broadcast::Receiver<Told>,
+    began: bool,
+}
+
+#[async_trait]
+impl Tidings for Broadcast {
+    async fn next(&mut self) -> Told {
+        if !std::mem::replace(&mut self.began, true) {
+            return Told::Gap;
+        }
+        loop {
+            match self.receiver.recv().await {
+                Ok(Told::Ended(key) | Told::Moved(key, _)) if !key.starts_with(&self.of) => {}
+                Ok(told) => return told,
+                Err(broadcast::error::RecvError::Lagged(_)) => return Told::Gap,
+                // The store has gone, and its sessions with it.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
     }
 }
 
@@ -246,7 +271,8 @@ impl Store for MemoryStore {
             return Ok(Rotated::Gone);
         }
         let (mut record, expires_ms) = (entry.record.clone(), entry.expires_ms);
-        state.end(&old, Ending::Remove, now);
+        state.take_away(&old);
+        state.tell(Told::Moved(old.clone(), new.clone()));
         if let Some(index) = record.0.get(INDEX).cloned() {
             let _ = state.enter(&index, record.number(DEADLINE), &to.member, usize::MAX, now);
         }
@@ -287,6 +313,18 @@ impl Store for MemoryStore {
             }
         }
         Ok(ended)
+    }
+
+    async fn peek(&self, key: &SessionKey, _: Duration) -> Result<Option<SessionKey>> {
+        let now = self.clock.now_ms();
+        let mut state = self.lock();
+        let place = state.follow(key.full(), now, true).into_key();
+        Ok(state.live(&place, now).and_then(|_| key.sibling(&place)))
+    }
+
+    fn tidings(&self, namespace: &str) -> Box<dyn Tidings> {
+        let of = format!("{namespace}:{{");
+        Box::new(Broadcast { of, receiver: self.lock().told.subscribe(), began: false })
     }
 
     fn spans_prefixes(&self) -> bool {

@@ -155,6 +155,17 @@ pub enum Removed {
     Changed(Record),
 }
 
+/// What those who watch sessions are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The session of this key was signed out, revoked, replaced or removed.
+    Ended(String),
+    /// The session of the first key has the second one now.
+    Moved(String, String),
+    /// Any number of them may have ended or moved unheard; those that are watched are to be looked at.
+    Gap,
+}
+
 /// A session in a user's index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {

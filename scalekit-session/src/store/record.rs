@@ -70,6 +70,12 @@ impl SessionKey {
         [self.prefix.as_str(), &self.member].concat()
     }
 
+    /// The key of this text: a digest has no colon.
+    pub(crate) fn of(full: &str) -> Option<Self> {
+        let (prefix, member) = full.split_at_checked(full.rfind(':')? + 1)?;
+        Some(Self { prefix: prefix.to_owned(), member: member.to_owned() })
+    }
+
     /// The key of this text, if it has the same prefix.
     pub(crate) fn sibling(&self, full: &str) -> Option<Self> {
         let member = full.strip_prefix(&self.prefix)?.to_owned();

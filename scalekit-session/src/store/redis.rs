@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use scalekit_core::{
     Clock, Error, ErrorKind, OperationId, Result, SystemClock,
-    redis::{Call, Redis, Script, pipe},
+    redis::{Call, Heard, Redis, Script, Subscription, pipe},
 };
 use tokio::sync::Semaphore;
 
 use super::{
     Change, Committed, Created, Creation, Ending, Listed, Loaded, Record, Removed, Replaced, Rotated, Rules,
-    SessionKey, Store, Successor,
+    SessionKey, Store, Successor, Tidings, Told,
 };
 
 macro_rules! script {
@@ -27,6 +27,7 @@ static END: Script = script!("end.lua");
 static ROTATE: Script = script!("rotate.lua");
 static LIST: Script = script!("list.lua");
 static REVOKE: Script = script!("revoke.lua");
+static PEEK: Script = script!("peek.lua");
 
 /// Deadlines of one store that are being moved at a time; what comes beyond is left to the next read.
 const TOUCHES: usize = 64;
@@ -85,6 +86,10 @@ impl RedisStore {
                 tracing::debug!("a session's deadline was not moved: {error}");
             }
         });
+    }
+
+    pub(super) fn redis(&self) -> &Redis {
+        &self.redis
     }
 
     /// Runs a script that answers with a word and, after some words, a session.
@@ -232,8 +237,34 @@ impl Store for RedisStore {
         self.redis.within(budget).run(&call).await
     }
 
+    async fn peek(&self, key: &SessionKey, budget: Duration) -> Result<Option<SessionKey>> {
+        let at: String = self.redis.within(budget).run(&PEEK.key(key.full())).await?;
+        Ok(key.sibling(&at))
+    }
+
+    fn tidings(&self, namespace: &str) -> Box<dyn Tidings> {
+        Box::new(Messages(self.redis.subscription(format!("{namespace}:endings"))))
+    }
+
     fn spans_prefixes(&self) -> bool {
         !self.redis.is_cluster()
+    }
+}
+
+struct Messages(Subscription);
+
+#[async_trait]
+impl Tidings for Messages {
+    async fn next(&mut self) -> Told {
+        loop {
+            let Heard::Message(text) = self.0.next().await else { return Told::Gap };
+            match String::from_utf8(text).unwrap_or_default().split(' ').collect::<Vec<_>>().as_slice() {
+                ["e", key] => return Told::Ended((*key).to_owned()),
+                ["m", from, to] => return Told::Moved((*from).to_owned(), (*to).to_owned()),
+                // Not ours, or of a newer version.
+                _ => {}
+            }
+        }
     }
 }
 

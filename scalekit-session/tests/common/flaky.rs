@@ -14,7 +14,7 @@ use scalekit_session::{
     MemoryStore, Sessions, Store,
     store::{
         Change, Committed, Created, Creation, Ending, Listed, Loaded, Removed, Rotated, Rules, SessionKey,
-        Successor,
+        Successor, Tidings,
     },
 };
 
@@ -91,6 +91,14 @@ impl Store for Flaky {
 
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64> {
         self.store.revoke(index, prefix, except, budget).await
+    }
+
+    async fn peek(&self, key: &SessionKey, budget: Duration) -> Result<Option<SessionKey>> {
+        self.store.peek(key, budget).await
+    }
+
+    fn tidings(&self, namespace: &str) -> Box<dyn Tidings> {
+        self.store.tidings(namespace)
     }
 
     fn spans_prefixes(&self) -> bool {

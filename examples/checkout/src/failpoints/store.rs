@@ -9,7 +9,7 @@ use scalekit::{
         Store,
         store::{
             Change, Committed, Created, Creation, Ending, Listed, Loaded, Removed, Rotated, Rules,
-            SessionKey, Successor,
+            SessionKey, Successor, Tidings,
         },
     },
 };
@@ -74,6 +74,14 @@ impl<S: Store> Store for Watched<S> {
 
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64> {
         self.0.revoke(index, prefix, except, budget).await
+    }
+
+    async fn peek(&self, key: &SessionKey, budget: Duration) -> Result<Option<SessionKey>> {
+        self.0.peek(key, budget).await
+    }
+
+    fn tidings(&self, namespace: &str) -> Box<dyn Tidings> {
+        self.0.tidings(namespace)
     }
 
     fn spans_prefixes(&self) -> bool {

@@ -6,9 +6,10 @@ use std::{
 };
 
 use scalekit_core::OperationId;
+use tokio::sync::broadcast;
 
 use crate::store::{
-    Change, Ending, MARK, RETIREMENT, Record, Rules,
+    Change, Ending, MARK, RETIREMENT, Record, Rules, Told,
     record::{DEADLINE, ENDED, FORWARD, INDEX, RETIRED, UNTIL},
 };
 
@@ -16,6 +17,8 @@ use crate::store::{
 const OPERATIONS: usize = 16;
 /// Characters of an operation's id.
 const OPERATION: usize = 32;
+/// Tidings that one who listens may be behind.
+const TOLD: usize = 1_024;
 /// Rotations of one session that are followed.
 const ROTATIONS: usize = 16;
 /// Above it, Lua does not count exactly.
@@ -23,11 +26,18 @@ const MAX_NUMBER: u64 = 1_000_000_000_000_000;
 /// Expired sessions are swept when this many have been created since.
 const SWEEP_EVERY: usize = 1_024;
 
-#[derive(Default)]
 pub(super) struct State {
     sessions: HashMap<String, Entry>,
     indexes: HashMap<String, BTreeSet<(u64, String)>>,
     created: usize,
+    pub(super) told: broadcast::Sender<Told>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let told = broadcast::Sender::new(TOLD);
+        Self { sessions: HashMap::new(), indexes: HashMap::new(), created: 0, told }
+    }
 }
 
 pub(super) struct Entry {
@@ -94,7 +104,17 @@ impl State {
             }
             return;
         }
-        let Some(entry) = self.sessions.remove(key) else { return };
+        if self.take_away(key) {
+            self.tell(Told::Ended(key.to_owned()));
+        }
+        if ending == Ending::Mark {
+            self.put(key.to_owned(), Record([(ENDED.to_owned(), "1".to_owned())].into()), now + ms(MARK));
+        }
+    }
+
+    /// Removes what is under a key, and its entry in an index; whether it was a session.
+    pub(super) fn take_away(&mut self, key: &str) -> bool {
+        let Some(entry) = self.sessions.remove(key) else { return false };
         if let Some(index) = entry.record.0.get(INDEX)
             && let Some(members) = self.indexes.get_mut(index)
         {
@@ -102,9 +122,12 @@ impl State {
             members.retain(|(_, member)| Some(member.as_str()) != of_key);
             self.indexes.retain(|_, members| !members.is_empty());
         }
-        if ending == Ending::Mark {
-            self.put(key.to_owned(), Record([(ENDED.to_owned(), "1".to_owned())].into()), now + ms(MARK));
-        }
+        entry.is_session()
+    }
+
+    pub(super) fn tell(&self, told: Told) {
+        // Nobody may be listening.
+        let _ = self.told.send(told);
     }
 
     /// Enters a session in an index; the oldest that are too many now.
