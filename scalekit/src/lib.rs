@@ -32,6 +32,10 @@ mod adopt {}
 #[doc = include_str!("../../docs/guide/objectives.md")]
 mod objectives {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/sessions.md")]
+mod sessions {}
+
 #[cfg(feature = "idempotency")]
 pub use scalekit_idempotency as idempotency;
 #[cfg(feature = "outbox")]

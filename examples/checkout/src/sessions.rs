@@ -27,7 +27,11 @@ impl SessionStore {
             urls => Some(Redis::open_with(urls, RedisConfig::default())?),
         };
         let builder = match &redis {
-            Some(redis) => Sessions::builder(watched(RedisStore::new(redis.clone())), ring),
+            Some(redis) => {
+                let store = RedisStore::new(redis.clone());
+                tokio::spawn(ask(store.clone()));
+                Sessions::builder(watched(store), ring)
+            }
             None => Sessions::builder(watched(shared.sessions.clone()), ring),
         };
         let builder = configured(builder, shared.settings.public_url.as_ref());
@@ -42,6 +46,13 @@ impl SessionStore {
     /// Whether it is taken to be down.
     pub(crate) fn is_down(&self) -> bool {
         self.redis.as_ref().is_some_and(Redis::is_down)
+    }
+}
+
+/// Says at start what would sign customers out later; the shop opens all the same.
+async fn ask(store: RedisStore) {
+    if let Err(error) = store.eviction().await {
+        tracing::warn!("the redis of the sessions does not answer: {error}");
     }
 }
 
