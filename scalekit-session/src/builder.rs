@@ -20,6 +20,7 @@ pub struct SessionsBuilder {
     namespace: String,
     cookie: Cookie,
     rules: Rules,
+    soft_bytes: usize,
     request_budget: Duration,
     commit_on: CommitOn,
     rotate_every: Option<Duration>,
@@ -43,6 +44,7 @@ impl SessionsBuilder {
                 max_bytes: 64 * 1024,
                 max_sessions: 1_000,
             },
+            soft_bytes: 4 * 1024,
             request_budget: Duration::from_millis(200),
             commit_on: CommitOn::default(),
             rotate_every: Some(Duration::from_secs(60 * 60)),
@@ -126,6 +128,13 @@ impl SessionsBuilder {
         self
     }
 
+    /// Above how many bytes a session that is read counts as large; 4 KiB by default. It is served like any other, is
+    /// counted in [`Metrics::large`](crate::Metrics::large), and now and then logged: it costs each read its weight.
+    pub fn soft_size(mut self, bytes: usize) -> Self {
+        self.soft_bytes = bytes;
+        self
+    }
+
     /// How many sessions one user may have; 1,000 by default. A sign-in beyond ends the oldest.
     pub fn sessions_per_user(mut self, max: usize) -> Self {
         self.rules.max_sessions = max;
@@ -171,6 +180,7 @@ impl SessionsBuilder {
             namespace: self.namespace,
             cookie: self.cookie,
             rules: self.rules,
+            soft_bytes: self.soft_bytes,
             request_budget: self.request_budget,
             commit_on: self.commit_on,
             rotate_every: self.rotate_every,

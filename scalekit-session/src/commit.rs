@@ -249,10 +249,10 @@ impl Visit {
         if let Some(ticket) = ticket {
             let key = session_key(&self.shared.namespace, &ticket)?;
             let ending = if ticket.of_user { Ending::Remove } else { Ending::Mark };
-            match self.end_session(&key, None, ending).await? {
-                Removed::Done => count(&self.shared.counters.commits),
-                Removed::Gone | Removed::Changed(_) => count(&self.shared.counters.gone),
-            }
+            count(match self.end_session(&key, None, ending).await? {
+                Removed::Done => &self.shared.counters.commits,
+                Removed::Gone | Removed::Changed(_) => &self.shared.counters.gone,
+            });
         }
         Ok(if self.lock().had_cookie(&self.shared) { Hand::Take } else { Hand::Nothing })
     }

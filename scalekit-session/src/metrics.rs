@@ -20,6 +20,8 @@ pub struct Metrics {
     pub undecodable: u64,
     /// Responses that were to be kept by shared caches, and were made private because they carry a session's cookie.
     pub made_private: u64,
+    /// Reads of a session that was larger than [`soft_size`](crate::SessionsBuilder::soft_size).
+    pub large: u64,
     /// Sessions that got a new secret without a sign-in.
     pub rotations: u64,
     /// Requests with a secret that had been rotated, its grace over: somebody has kept or taken it.
@@ -37,6 +39,7 @@ pub(crate) struct Counters {
     pub(crate) unavailable: AtomicU64,
     pub(crate) undecodable: AtomicU64,
     pub(crate) made_private: AtomicU64,
+    pub(crate) large: AtomicU64,
     pub(crate) rotations: AtomicU64,
     pub(crate) reused: AtomicU64,
     pub(crate) forged: AtomicU64,
@@ -53,6 +56,7 @@ impl Counters {
             unavailable: read(&self.unavailable),
             undecodable: read(&self.undecodable),
             made_private: read(&self.made_private),
+            large: read(&self.large),
             rotations: read(&self.rotations),
             reused: read(&self.reused),
             forged: read(&self.forged),
@@ -60,6 +64,7 @@ impl Counters {
     }
 }
 
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+/// Counts one more; how many there were before.
+pub(crate) fn count(counter: &AtomicU64) -> u64 {
+    counter.fetch_add(1, Ordering::Relaxed)
 }

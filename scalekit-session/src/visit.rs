@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) namespace: String,
     pub(crate) cookie: Cookie,
     pub(crate) rules: Rules,
+    pub(crate) soft_bytes: usize,
     pub(crate) request_budget: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
@@ -171,6 +172,7 @@ impl Visit {
         let known = match loaded {
             Loaded::Live(record) => {
                 self.shared.end_guest(&record);
+                self.shared.weigh(&record);
                 Known::Found(Arc::new(record))
             }
             Loaded::Forwarded(at, record) => {
@@ -285,7 +287,20 @@ fn without_effect(error: Error) -> Error {
     Error::new(ErrorKind::Unavailable, message).with_retry_after(Duration::from_secs(1)).with_source(error)
 }
 
+/// A large session is logged once in so many.
+const LOG_EVERY: u64 = 1_000;
+
 impl Shared {
+    fn weigh(&self, record: &Record) {
+        let bytes = record.bytes();
+        if bytes > self.soft_bytes && count(&self.counters.large).is_multiple_of(LOG_EVERY) {
+            tracing::warn!(
+                bytes,
+                "a session is large: what it holds travels with each read; keep a key in it instead"
+            );
+        }
+    }
+
     pub(crate) fn watch<T>(&self, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(Error::is_transient) {
             count(&self.counters.unavailable);

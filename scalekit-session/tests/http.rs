@@ -345,3 +345,15 @@ async fn a_cookie_for_frames_is_secure_and_partitioned() {
         assert!(error.to_string().contains("Secure"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_large_session_is_served_and_counted() {
+    let sessions = with(Sessions::builder(MemoryStore::new(), ring()).soft_size(1_000));
+    let mut browser = Browser::new(&shop(&sessions));
+    browser.send("POST", "/field/1", &"v".repeat(900)).await;
+    browser.get("/all").await;
+    assert_eq!(sessions.metrics().large, 0);
+    browser.send("POST", "/field/2", &"v".repeat(200)).await;
+    assert_eq!(browser.get("/all").await.status, StatusCode::OK);
+    assert_eq!(sessions.metrics().large, 1);
+}

@@ -143,6 +143,11 @@ impl Record {
         idle.min(most).saturating_sub(left_ms) >= idle / 10
     }
 
+    /// The bytes of its fields' names and values, without metadata.
+    pub(crate) fn bytes(&self) -> usize {
+        Size::of(&self.0).bytes
+    }
+
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.0.get(name).and_then(|text| text.parse().ok()).unwrap_or_default()
     }
