@@ -205,7 +205,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends one of the user's sessions at once, by its id in [`siblings`](Self::siblings); whether there was one.
+    /// Ends one of the user's sessions at once, by its id in [`siblings`](ReadSession::siblings); whether there was one.
     ///
     /// **Round trips**: those of `siblings`, and one.
     ///
@@ -301,7 +301,7 @@ impl ReadSession {
     /// The time of the sign-in is the store's, now is this process's: it is off by what the clocks differ.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`get`](ReadSession::get).
     pub async fn reauthenticated_within(&self, age: Duration) -> Result<bool> {
         match &self.0.lock().fate {
             Fate::SignIn(_) => return Ok(true),

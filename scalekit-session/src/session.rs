@@ -147,7 +147,7 @@ impl Session {
     /// should only compute: what it asks of the session itself is done as often as it runs, before the commit.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`ErrorKind::Misuse`] on a route whose changes are recorded in a transaction:
+    /// As [`get`](ReadSession::get); [`ErrorKind::Misuse`] on a route whose changes are recorded in a transaction:
     /// only [`set`](Self::set), [`remove`](Self::remove), [`incr`](Self::incr) and [`add`](Self::add) can be.
     /// In the commit, 409 if the field was overtaken again and again.
     pub async fn update<T, F>(&self, field: Field<T>, change: F) -> Result<T>

@@ -4,12 +4,15 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::{StatusCode, header};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use common::{Browser, LONG, on_redis, redis, ring, shop, signed_in, with};
-use scalekit_core::redis::{Redis, RedisConfig, cmd};
+use scalekit_core::{
+    ManualClock,
+    redis::{Redis, RedisConfig, cmd},
+};
 use scalekit_session::{Cookie, RedisStore, Sessions};
 use scalekit_testkit::{Proxy, Rng, evidence, full, seed, wait_until};
 use serde_json::json;
@@ -147,7 +150,9 @@ async fn forged_cookies_cost_no_command() {
 #[tokio::test]
 async fn a_dump_of_redis_opens_no_session() {
     let server = redis().await;
-    let sessions = on_redis(&server.url());
+    let clock = Arc::new(ManualClock::at(1_800_000_000_000));
+    let sessions =
+        with(Sessions::builder(RedisStore::new(common::patient(&server.url())), ring()).clock(clock.clone()));
     let app = shop(&sessions);
     let mut secrets = Vec::new();
     for user in 0..20 {
@@ -156,6 +161,10 @@ async fn a_dump_of_redis_opens_no_session() {
         secrets.extend(browser.cookie.clone());
         browser.post(&format!("/sign-in/acme/user{user}")).await;
         browser.post("/note/a").await;
+        secrets.extend(browser.cookie.clone());
+        clock.advance(Duration::from_secs(3_600));
+        browser.get("/me").await;
+        assert!(!secrets.contains(browser.cookie.as_ref().unwrap()), "not rotated");
         secrets.extend(browser.cookie.clone());
     }
     let dump = server.dump_everything().await;

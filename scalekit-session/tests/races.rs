@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use axum::{Router, http::StatusCode};
 use common::{Browser, on_redis, redis, shop, signed_in};
 use scalekit_core::redis::cmd;
-use scalekit_session::Sessions;
+use scalekit_session::{RedisStore, Sessions};
 use scalekit_testkit::{Proxy, RedisServer, Rng, at_once, evidence, full, seed, wait_until};
 use serde_json::json;
 
@@ -294,4 +294,35 @@ async fn a_hang_up_at_any_await_leaves_before_or_after() {
         let ttl: i64 = redis.query(cmd("PTTL").arg(&key)).await.unwrap();
         assert!(ttl > 0, "{key} would live for ever");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_sessions_of_a_user_end_in_one_call() {
+    let count = if full() { 10_000 } else { 1_000 };
+    let server = redis().await;
+    let store = RedisStore::new(common::patient(&server.url()));
+    let sessions = common::with(Sessions::builder(store, common::ring()).sessions_per_user(10_000));
+    let app = shop(&sessions);
+    for _ in 0..count / 100 {
+        at_once(100, |client| {
+            let app = app.clone();
+            // The last one is the caller's own.
+            async move {
+                if client > 0 {
+                    drop(signed_in(&app, "acme", "ada").await)
+                }
+            }
+        })
+        .await;
+    }
+    for _ in 0..count / 100 - 1 {
+        signed_in(&app, "acme", "ada").await;
+    }
+    let mut last = signed_in(&app, "acme", "ada").await;
+    assert_eq!(server.keys().await.len(), count + 1, "and the index");
+    let start = std::time::Instant::now();
+    assert_eq!(last.post("/revoke/all").await.body, count.to_string().as_bytes());
+    let took = start.elapsed();
+    assert_eq!((last.cookie, server.keys().await), (None, Vec::<String>::new()));
+    evidence("all sessions of a user end in one call", &format!("{count} sessions"), &format!("{took:.0?}"));
 }

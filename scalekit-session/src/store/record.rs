@@ -126,21 +126,9 @@ impl Record {
         self.0.contains_key(DEADLINE) && !self.0.contains_key(RETIRED)
     }
 
-    /// Whether nobody has read it by its own secret yet, so that an earlier one opens something still.
-    pub(crate) fn has_predecessor(&self) -> bool {
-        self.0.contains_key(GUEST) || self.0.contains_key(PREDECESSOR)
-    }
-
     /// How long it lives without a request.
     pub(crate) fn idle(&self, rules: &Rules) -> Duration {
         self.0.get(IDLE).and_then(|text| text.parse().ok()).map_or(rules.idle, Duration::from_millis)
-    }
-
-    /// Whether an idle deadline that is so many milliseconds away can be moved by a tenth of the idle time.
-    pub(crate) fn may_gain(&self, left_ms: i64, now_ms: u64, rules: &Rules) -> bool {
-        let idle = i64::try_from(self.idle(rules).as_millis()).unwrap_or(i64::MAX);
-        let most = i64::try_from(self.number(DEADLINE).saturating_sub(now_ms)).unwrap_or(i64::MAX);
-        idle.min(most).saturating_sub(left_ms) >= idle / 10
     }
 
     /// The bytes of its fields' names and values, without metadata.

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::{
     Change, Committed, Created, Creation, Ending, Listed, Loaded, Record, Removed, Replaced, Rotated, Rules,
     SessionKey, Store, Successor, Tidings, Told,
+    record::{DEADLINE, GUEST, PREDECESSOR},
 };
 
 macro_rules! script {
@@ -248,6 +249,20 @@ impl Store for RedisStore {
 
     fn spans_prefixes(&self) -> bool {
         !self.redis.is_cluster()
+    }
+}
+
+impl Record {
+    /// Whether nobody has read it by its own secret yet, so that an earlier one opens something still.
+    fn has_predecessor(&self) -> bool {
+        self.0.contains_key(GUEST) || self.0.contains_key(PREDECESSOR)
+    }
+
+    /// Whether an idle deadline that is so many milliseconds away can be moved by a tenth of the idle time.
+    fn may_gain(&self, left_ms: i64, now_ms: u64, rules: &Rules) -> bool {
+        let idle = i64::try_from(self.idle(rules).as_millis()).unwrap_or(i64::MAX);
+        let most = i64::try_from(self.number(DEADLINE).saturating_sub(now_ms)).unwrap_or(i64::MAX);
+        idle.min(most).saturating_sub(left_ms) >= idle / 10
     }
 }
 
