@@ -87,6 +87,9 @@
 //! # Features
 //!
 //! `redis`: `RedisStore`, for Redis 6.2 or later, Valkey, and Redis Cluster.
+//!
+//! `tower-sessions-014`, `tower-sessions-015`: `TowerSessionStore`, by which an application on tower-sessions 0.14 (such
+//! as every one on axum-login 0.18) or 0.15 keeps its sessions here and changes nothing but its store.
 
 mod address;
 mod builder;
@@ -109,6 +112,8 @@ mod rotation;
 mod session;
 mod sessions;
 pub mod store;
+#[cfg(any(feature = "tower-sessions-014", feature = "tower-sessions-015"))]
+mod tower_sessions;
 mod visit;
 mod watch;
 
@@ -131,3 +136,5 @@ pub use store::{Store, memory::MemoryStore};
 #[cfg(feature = "redis")]
 pub use store::{eviction::Eviction, redis::RedisStore};
 pub use watch::Watch;
+#[cfg(any(feature = "tower-sessions-014", feature = "tower-sessions-015"))]
+pub use tower_sessions::{TowerMetrics, TowerSessionStore};
