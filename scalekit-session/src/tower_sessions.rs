@@ -67,8 +67,9 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// # Non-guarantees
 ///
 /// - Of two parallel changes of one key the later wins. All that axum-login knows is one key.
-/// - What a record was loaded as is remembered in the process, up to 16 MiB in all and the oldest forgotten first. A
-///   record that is not known (it waited that long, or went through a cache that copies it) is saved as a whole:
+/// - What a record was loaded as is remembered in the process, up to 16 MiB in all (some 30,000 loads of
+///   small sessions) and the oldest forgotten first. A record that is not known (it waited that long, the answer to its
+///   last save was lost, or it went through a cache that copies it) is saved as a whole:
 ///   its values win over those of parallel requests, and keys that it lacks are removed. [`TowerMetrics::whole`]
 ///   counts them.
 /// - Cycling an id, as axum-login does at a login, is a deletion and a creation: what others change between the load

@@ -10,7 +10,7 @@ use super::core::{
     SessionStore,
     session::{Id, Record, Session},
 };
-use crate::fixture::Fixture;
+use crate::{common::LONG, fixture::Fixture};
 
 async fn made(fixture: &Fixture, data: &[(&str, Value)]) -> Id {
     let data = data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
@@ -202,4 +202,27 @@ async fn each_operation_takes_the_round_trips_that_are_documented() {
     assert_eq!(scripts().await, [1, 0, 0]);
     node.delete(&record.id).await.unwrap();
     assert_eq!(scripts().await, [1, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_save_after_one_whose_answer_was_lost_takes_its_removals_along() {
+    let fixture = Fixture::redis().await;
+    let server = fixture.server.as_ref().unwrap();
+    let id = made(&fixture, &[("a", json!(1))]).await;
+    let node = fixture.node().budget(Duration::from_millis(200)).unwrap();
+    let session = request(&node, id);
+    // The server knows the script from then on.
+    session.insert("a", 2).await.unwrap();
+    session.save().await.unwrap();
+    session.insert("b", 1).await.unwrap();
+    server.pause().await;
+    assert!(session.save().await.is_err());
+    server.resume();
+    let arrived = async || read(&fixture, id).await == Some(json!({"a": 2, "b": 1}));
+    scalekit_testkit::wait_until("the commit is executed", LONG, arrived).await;
+    session.remove_value("b").await.unwrap();
+    let saved = async || session.save().await.is_ok();
+    scalekit_testkit::wait_until("the store is up again", LONG, saved).await;
+    assert_eq!(read(&fixture, id).await.unwrap(), json!({"a": 2}));
+    assert!(node.metrics().whole >= 1);
 }
