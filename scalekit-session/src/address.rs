@@ -1,12 +1,21 @@
 //! Where things are: from a ticket or a user to the keys in the store.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use scalekit_core::{KeyRing, Principal, Result, hash_tag};
+use scalekit_core::{Error, ErrorKind, KeyRing, Principal, Result, hash_tag};
 use sha2::{Digest, Sha256};
 
 use crate::{cookie::Ticket, store::SessionKey};
 
 const LABEL: &str = "session user";
+
+/// Refuses a namespace that would mean something to the store, or would be long in every key.
+pub(crate) fn check_namespace(namespace: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    match (1..=64).contains(&namespace.len()) && namespace.bytes().all(plain) {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Config, "a namespace of sessions is 1 to 64 of A-Za-z0-9._-:")),
+    }
+}
 
 /// The key of a ticket's session.
 pub(crate) fn session_key(namespace: &str, ticket: &Ticket) -> Result<SessionKey> {

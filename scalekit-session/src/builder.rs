@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClock};
 
 use crate::{
-    CommitOn, Cookie, OnReuse, Sessions, Store, leftover::Leftovers, metrics::Counters, store::Rules,
-    visit::Shared, watch::Watchers,
+    CommitOn, Cookie, OnReuse, Sessions, Store, address::check_namespace, leftover::Leftovers,
+    metrics::Counters, store::Rules, visit::Shared, watch::Watchers,
 };
 
 /// The youngest secret that is rotated.
@@ -156,11 +156,8 @@ impl SessionsBuilder {
     pub fn build(self) -> Result<Sessions> {
         let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         let rules = &self.rules;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
         self.cookie.check()?;
-        if !(1..=64).contains(&self.namespace.len()) || !self.namespace.bytes().all(plain) {
-            return config("a namespace of sessions is 1 to 64 of A-Za-z0-9._-:".to_owned());
-        }
+        check_namespace(&self.namespace)?;
         rules.check()?;
         if !(Duration::from_secs(10)..=Duration::from_secs(30)).contains(&rules.grace) {
             return config(format!("sessions: a grace of {:?} is not 10 to 30 s", rules.grace));

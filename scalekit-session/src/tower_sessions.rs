@@ -19,7 +19,7 @@ use std::{
 use scalekit_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use self::{base::Bases, operations::Counters};
-use crate::{Store, store::Rules};
+use crate::{Store, address::check_namespace, store::Rules};
 
 /// Below any idle time that a session has: a read with it moves no deadline.
 const READ: Duration = Duration::from_millis(100);
@@ -72,6 +72,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///   last save was lost, or it went through a cache that copies it) is saved as a whole:
 ///   its values win over those of parallel requests, and keys that it lacks are removed. [`TowerMetrics::whole`]
 ///   counts them.
+/// - Behind a `CachingSessionStore`, what another node has changed or deleted is seen late, as it is with any store.
 /// - Cycling an id, as axum-login does at a login, is a deletion and a creation: what others change between the load
 ///   and the deletion is lost, and if the process dies in between, so is the session.
 /// - Cookies are tower-sessions' own: a late response can set that of a session which is gone in the place of a newer one.
@@ -128,10 +129,7 @@ impl TowerSessionStore {
     /// ```
     pub fn namespace(mut self, namespace: impl Into<String>) -> Result<Self> {
         let namespace = namespace.into();
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
-        if !(1..=64).contains(&namespace.len()) || !namespace.bytes().all(plain) {
-            return Err(Error::new(ErrorKind::Config, "a namespace of sessions is 1 to 64 of A-Za-z0-9._-:"));
-        }
+        check_namespace(&namespace)?;
         self.namespace = namespace.into();
         Ok(self)
     }

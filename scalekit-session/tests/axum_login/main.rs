@@ -13,6 +13,7 @@ use app::{Gate, app};
 use axum::{Router, http::StatusCode};
 use browser::Browser;
 use common::{LONG, patient};
+use scalekit_core::redis::{Redis, RedisConfig};
 use scalekit_session::{RedisStore, TowerSessionStore};
 use scalekit_testkit::RedisServer;
 use tokio::{sync::Barrier, task::JoinSet};
@@ -108,8 +109,20 @@ async fn a_visit_is_the_same_on_three_nodes_as_with_the_memory_store_on_one() {
     visit(&[app(tower_sessions::MemoryStore::default(), &gate)]).await;
     let service = Service::start().await;
     visit(&service.nodes).await;
-    // Nothing is lost, but what the thief's requests would have kept.
     assert_eq!(service.dropped(), 0);
+}
+
+#[tokio::test]
+async fn a_visit_is_the_same_on_a_cluster() {
+    let (cluster, gate) = (scalekit_testkit::Redis::cluster(3).await, Arc::new(Barrier::new(2)));
+    let config = RedisConfig::default().with_io_budget(LONG).with_connect_timeout(LONG);
+    let nodes = [(); 3].map(|()| {
+        let redis = Redis::open_with(&cluster.urls(), config.clone()).unwrap();
+        app(TowerSessionStore::new(RedisStore::new(redis)).budget(LONG).unwrap(), &gate)
+    });
+    for _ in 0..5 {
+        visit(&nodes).await;
+    }
 }
 
 #[tokio::test]
