@@ -59,8 +59,8 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// - A session that was deleted, or whose id was cycled, is not brought back: a `save` that comes late is dropped and
 ///   counted in [`TowerMetrics::dropped`]. It is no error, which tower-sessions would make a 500 of.
 /// - The expiry date is kept exactly, and compared with the clock of the process at each `load`. The store forgets the
-///   session by itself, not before that date and at most a ninth of the remaining time after it; where a `save`
-///   brings the date forward, at the former one.
+///   session by itself, not before that date (or 100 years) and at most a ninth of the remaining time after it;
+///   where a `save` brings the date forward, at the former one. It is as durable as the store is configured to be.
 /// - Values come back as they were, floating-point numbers to the bit.
 /// - The store holds a digest of the id: whoever reads a dump cannot take a session over.
 ///
