@@ -135,6 +135,6 @@ pub use sessions::Sessions;
 pub use store::{Store, memory::MemoryStore};
 #[cfg(feature = "redis")]
 pub use store::{eviction::Eviction, redis::RedisStore};
-pub use watch::Watch;
 #[cfg(any(feature = "tower-sessions-014", feature = "tower-sessions-015"))]
 pub use tower_sessions::{TowerMetrics, TowerSessionStore};
+pub use watch::Watch;
