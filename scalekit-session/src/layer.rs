@@ -96,10 +96,11 @@ async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
         match visit.commit().await {
             Ok(Hand::Nothing) => {}
             Ok(handed) => hand = handed,
-            Err(error) => return refuse(&error),
+            // A cookie that an earlier commit of this request gave out is sent all the same.
+            Err(error) => response = refuse(&error),
         }
     }
-    if matches!(hand, Hand::Nothing) && !status.is_server_error() {
+    if matches!(hand, Hand::Nothing) && !response.status().is_server_error() {
         hand = visit.rotate_if_due().await;
     }
     let cookie = match hand {

@@ -45,7 +45,7 @@ impl Visit {
         let ticket = {
             let mut state = self.lock();
             let open = matches!(state.known, Known::Found(_)) && matches!(state.fate, Fate::Keep);
-            if !open || state.reissue {
+            if !open || state.former {
                 return Hand::Nothing;
             }
             state.ticket(&self.shared).cloned()
@@ -61,7 +61,7 @@ impl Visit {
         match self.rotate_to(&ticket, &next, Successor::Forwarded).await {
             Ok(Rotated::Done) => Hand::Give(next),
             Ok(Rotated::Forwarded(at)) => {
-                self.follow(&at);
+                self.follow(&at, true);
                 self.ticket().filter(|ticket| ticket.digest() == at.member).map_or(Hand::Nothing, Hand::Give)
             }
             Ok(Rotated::Gone) | Err(_) => Hand::Nothing,

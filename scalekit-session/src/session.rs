@@ -182,7 +182,8 @@ impl Session {
     /// Commits now what was asked for so far, in place of after the handler: for a handler whose answer is a stream, also
     /// while that goes on; and for one that must know that it is done before it goes on.
     ///
-    /// A cookie that this gives or takes goes with the response. What is asked for afterwards is committed by the next
+    /// A cookie that this gives or takes goes with the response; a handler that panics afterwards, or a client that hangs
+    /// up, loses it. What is asked for afterwards is committed by the next
     /// call, or after the handler. **Round trips**: those of a commit.
     ///
     /// # Errors

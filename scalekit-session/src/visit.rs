@@ -52,8 +52,10 @@ pub(crate) struct Visit {
 
 pub(crate) struct State {
     pub(crate) carried: Carried,
-    /// The session has another ticket than the request came with, and the client is to get it.
-    pub(crate) reissue: bool,
+    /// The session has another ticket than the request came with.
+    pub(crate) former: bool,
+    /// The client is to get it.
+    reissue: bool,
     /// What a commit that was asked for by the handler left to hand out.
     pub(crate) hand: Hand,
     /// The response is under way: its cookies are decided.
@@ -110,6 +112,7 @@ impl Visit {
     pub(crate) fn new(shared: Arc<Shared>, carried: Carried) -> Self {
         let state = State {
             carried,
+            former: false,
             reissue: false,
             hand: Hand::Nothing,
             answered: false,
@@ -175,8 +178,9 @@ impl Visit {
                 self.shared.weigh(&record);
                 Known::Found(Arc::new(record))
             }
-            Loaded::Forwarded(at, record) => {
-                self.follow(&at);
+            Loaded::Forwarded { at, record, unread } => {
+                // Once the new secret is in use, it is not given to whoever comes with the former.
+                self.follow(&at, unread);
                 Known::Found(Arc::new(record))
             }
             Loaded::Reused(at) => {
@@ -194,14 +198,14 @@ impl Visit {
 
     /// Takes the ticket of the key that the session has now, if it follows from the one that the request came with.
     /// Else the request goes on by its own, which leads there, too.
-    pub(crate) fn follow(&self, at: &SessionKey) {
+    pub(crate) fn follow(&self, at: &SessionKey, reissue: bool) {
         let Some(mut ticket) = self.ticket() else { return };
         for _ in 0..MAX_FOLLOWED {
             let next = ticket.successors(&self.shared.ring, self.shared.clock.now_ms());
             let Some(first) = next.first().cloned() else { return };
             if let Some(found) = next.into_iter().find(|next| next.digest() == at.member) {
                 let mut state = self.lock();
-                (state.carried, state.reissue) = (Carried::Ticket(found), true);
+                (state.carried, state.former, state.reissue) = (Carried::Ticket(found), true, reissue);
                 return;
             }
             ticket = first;

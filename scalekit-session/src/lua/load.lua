@@ -1,7 +1,7 @@
 -- Opens a session in whatever state it is: follows rotations, notes its first use, moves its idle deadline.
 -- KEYS[1]: its key. ARGV: 1 idle ms, 2 grace ms.
--- Returns a word, a key and fields with their values in turn: 'live' and its key now | 'reused' and its key now |
--- 'ended' | 'missing'.
+-- Returns a word, a key and fields with their values in turn: 'live' and its key | 'unread' or 'read', if it was
+-- rotated, and its key now | 'reused' and its key now | 'ended' | 'missing'.
 -- Atomic, so that a session that ends meanwhile is not given a new deadline. The deadline moves only if that gains a
 -- tenth of the idle time, and never past the absolute one.
 local now = clock()
@@ -32,4 +32,5 @@ if not at['!r'] and wanted - now - redis.call('PTTL', key) >= idle / 10 then
     redis.call('PEXPIREAT', KEYS[1], whole(wanted))
   end
 end
-return {'live', key, all}
+local word = key == KEYS[1] and 'live' or redis.call('HEXISTS', KEYS[1], '!q') == 0 and 'unread' or 'read'
+return {word, key, all}

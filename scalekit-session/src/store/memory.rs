@@ -142,7 +142,11 @@ impl Store for MemoryStore {
             former.expires_ms = expires;
         }
         Ok(match key.sibling(&place).filter(|_| forwarded) {
-            Some(at) => Loaded::Forwarded(at, record),
+            Some(at) => {
+                let former = state.there(&key.full(), now);
+                let unread = former.is_some_and(|former| !former.record.0.contains_key(UNTIL));
+                Loaded::Forwarded { at, record, unread }
+            }
             None => Loaded::Live(record),
         })
     }

@@ -31,7 +31,14 @@ pub enum Loaded {
     /// A session.
     Live(Record),
     /// A session that was rotated, and the key that it has now.
-    Forwarded(SessionKey, Record),
+    Forwarded {
+        /// Its key.
+        at: SessionKey,
+        /// What it holds.
+        record: Record,
+        /// Whether nobody has read it by that key yet: the secret may not have arrived.
+        unread: bool,
+    },
     /// A session that was ended a moment ago.
     Ended,
     /// The former key of a session that was rotated, whose holder has or had the new one: somebody else has this one

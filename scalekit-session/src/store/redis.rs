@@ -71,8 +71,10 @@ impl RedisStore {
             "missing" => Ok(Loaded::Missing),
             "ended" => Ok(Loaded::Ended),
             "reused" => at().map(Loaded::Reused),
-            "live" if at()? == *key => record(fields).map(Loaded::Live),
-            "live" => Ok(Loaded::Forwarded(at()?, record(fields)?)),
+            "live" => record(fields).map(Loaded::Live),
+            "unread" | "read" => {
+                Ok(Loaded::Forwarded { at: at()?, record: record(fields)?, unread: word == "unread" })
+            }
             _ => Err(corrupt()),
         }
     }

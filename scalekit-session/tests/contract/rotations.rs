@@ -15,9 +15,13 @@ async fn rotated(at: &Fixture) -> (SessionKey, SessionKey) {
     (old, new)
 }
 
-async fn leads(at: &Fixture, from: &SessionKey, to: &SessionKey, x: &str) {
+/// Whether nobody has read by the new key.
+async fn leads(at: &Fixture, from: &SessionKey, to: &SessionKey, x: &str) -> bool {
     match at.open(from).await {
-        Loaded::Forwarded(found, record) => assert_eq!((&found, record.0["x"].as_str()), (to, x)),
+        Loaded::Forwarded { at, record, unread } => {
+            assert_eq!((&at, record.0["x"].as_str()), (to, x));
+            unread
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -27,14 +31,14 @@ pub(crate) async fn a_former_key_leads_to_the_session_until_the_new_one_is_read_
 ) {
     let (old, new) = rotated(at).await;
     assert_eq!(at.members().await, ["new"], "its user's index names the new one alone");
-    leads(at, &old, &new, "1").await;
+    assert!(leads(at, &old, &new, "1").await);
     assert_eq!(at.commit(&old, &[set("x", "2")]).await, Committed::Done);
-    leads(at, &old, &new, "2").await;
+    assert!(leads(at, &old, &new, "2").await, "only a read by the new key is one");
     let record = at.load(&new).await.unwrap();
     assert_eq!((record.version(), record.0["x"].as_str()), (2, "2"));
     at.advance(GRACE - Duration::from_secs(2)).await;
     assert_eq!(at.commit(&old, &[add("n", 1, false)]).await, Committed::Done);
-    leads(at, &old, &new, "2").await;
+    assert!(!leads(at, &old, &new, "2").await);
     at.advance(Duration::from_secs(4)).await;
     assert_eq!(at.open(&old).await, Loaded::Reused(new.clone()));
     assert_eq!(at.commit(&old, &[set("x", "3")]).await, Committed::Ended);
@@ -50,7 +54,7 @@ pub(crate) async fn a_former_key_lives_as_long_as_nobody_has_read_by_the_new_one
     let (old, new) = rotated(at).await;
     for _ in 0..5 {
         at.advance(Duration::from_secs(45)).await;
-        leads(at, &old, &new, "1").await;
+        assert!(leads(at, &old, &new, "1").await);
     }
     at.advance(Duration::from_secs(61)).await;
     assert_eq!(at.open(&old).await, Loaded::Missing, "it outlives the session");
@@ -66,10 +70,9 @@ pub(crate) async fn whoever_rotates_second_is_told_what_the_first_got(at: &Fixtu
     assert!(at.load(&new).await.is_some());
     let third = key("third");
     assert_eq!(at.rotate(&new, &third, Successor::Forwarded).await, Rotated::Done);
-    leads(at, &old, &third, "1").await;
-    leads(at, &new, &third, "1").await;
+    assert!(!leads(at, &old, &third, "1").await && leads(at, &new, &third, "1").await);
     assert_eq!(at.commit(&old, &[set("x", "2")]).await, Committed::Done);
-    leads(at, &new, &third, "2").await;
+    assert!(leads(at, &new, &third, "2").await);
     assert_eq!(at.members().await, ["third"]);
     assert_eq!(at.rotate(&key("none"), &key("to"), Successor::Forwarded).await, Rotated::Gone);
 }
