@@ -138,7 +138,8 @@ async fn each_crate_reports_its_operations_by_their_outcome() {
         assert_eq!(send("/orders", &cookie, key, body).await.status(), status, "{ended}");
         assert_eq!(heard.count(Hop::Service, "idempotency", ended), 1, "{ended}");
     }
-    assert_eq!(heard.count(Hop::Cache, "session_commit", "ok"), 1, "the sign-in; orders record theirs");
+    // An order's change is applied after its commit, and looked at again by its replay.
+    assert_eq!(heard.count(Hop::Cache, "session_commit", "ok"), 3, "the sign-in, the order, its replay");
     assert_eq!(heard.count(Hop::Cache, "session_load", "ok"), 5, "the principal of each order's request");
     let acquired = heard.count(Hop::Db, "acquire", "ok");
     assert_eq!(heard.count(Hop::Db, "transaction", "committed"), 1);
