@@ -56,16 +56,20 @@ pub trait Observer: Send + Sync + 'static {
     /// So many items of a queue wait now, the oldest for so many seconds. `of` tells queues of one name apart: a
     /// database, a partition.
     fn behind(&self, queue: &'static str, of: &str, items: u64, seconds: f64);
+
+    /// Somebody has begun to look at this queue: until a first observation comes, its lag is not known, which must show.
+    fn expects(&self, _queue: &'static str, _of: &str) {}
 }
 
 /// Where to report to, if anywhere: a cheap handle that every crate of the family takes.
 ///
-/// By default nothing is reported, and no clock is read.
+/// By default nothing is reported, and no clock is read. An operation whose code panics is reported as `panicked` in place
+/// of `cancelled`.
 ///
 /// | reported by | hop | operation | outcomes |
 /// |---|---|---|---|
-/// | `db::PoolSource` | db | `acquire`: the wait for a connection | `ok`, `error`, `cancelled` |
-/// | `db::Tx` | db | `transaction`: from BEGIN to its end | `committed`, `rolled_back`, `unknown` |
+/// | `db::PoolSource` | db | `acquire`: the wait for a connection on which a transaction has begun | `ok`, `error`, `cancelled` |
+/// | `db::Tx` | db | `transaction`: from the answer to BEGIN to its end | `committed`, `rolled_back`, `unknown` |
 /// | sessions | cache | `session_load`, `session_commit` | `ok`, `error`, `cancelled` |
 /// | idempotency keys | service | `idempotency`: from the key to the answer | `executed`, `replayed`, `rolled_back`, `mismatched`, `in_flight`, `unknown`, `failed`, `refused`, `cancelled` |
 /// | outbox relay | queue | `outbox_publish`, and the queue `outbox` of each database | `ok`, `error`, `cancelled` |
@@ -122,13 +126,20 @@ impl Signals {
     /// Starts the clock of an operation.
     pub fn start(&self, hop: Hop, operation: &'static str) -> Timing {
         let running = self.0.as_ref().map(|observer| (Arc::clone(observer), Instant::now()));
-        Timing { running, hop, operation, otherwise: "cancelled" }
+        Timing { running, hop, operation, otherwise: CANCELLED }
     }
 
     /// Reports how much of a queue waits.
     pub fn behind(&self, queue: &'static str, of: &str, items: u64, seconds: f64) {
         if let Some(observer) = &self.0 {
             observer.behind(queue, of, items, seconds);
+        }
+    }
+
+    /// Announces a queue whose lag will be reported, so that an observer that never gets to see it is noticed.
+    pub fn expects(&self, queue: &'static str, of: &str) {
+        if let Some(observer) = &self.0 {
+            observer.expects(queue, of);
         }
     }
 
@@ -143,6 +154,8 @@ impl fmt::Debug for Signals {
         f.debug_tuple("Signals").field(&self.is_heard()).finish()
     }
 }
+
+const CANCELLED: &str = "cancelled";
 
 /// An operation under way; see [`Signals::start`]. Dropped, it is reported as `cancelled`.
 #[must_use]
@@ -179,7 +192,12 @@ impl Timing {
 impl Drop for Timing {
     fn drop(&mut self) {
         if let Some((observer, started)) = self.running.take() {
-            observer.ended(self.hop, self.operation, self.otherwise, started.elapsed());
+            // What nobody has ended was dropped by whoever gave it up, or by its own panic.
+            let outcome = match self.otherwise {
+                CANCELLED if std::thread::panicking() => "panicked",
+                outcome => outcome,
+            };
+            observer.ended(self.hop, self.operation, outcome, started.elapsed());
         }
     }
 }
@@ -187,5 +205,43 @@ impl Drop for Timing {
 impl fmt::Debug for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timing").field("hop", &self.hop).field("operation", &self.operation).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::Mutex,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<&'static str>>);
+
+    impl Observer for Heard {
+        fn ended(&self, _: Hop, _: &'static str, outcome: &'static str, _: Duration) {
+            self.0.lock().unwrap().push(outcome);
+        }
+
+        fn behind(&self, _: &'static str, _: &str, _: u64, _: f64) {}
+    }
+
+    #[test]
+    fn a_panic_is_told_from_a_client_that_left() {
+        let heard = Arc::new(Heard::default());
+        let signals = Signals::to(heard.clone());
+        let panics = |timing: Timing| {
+            let panicked = catch_unwind(AssertUnwindSafe(move || {
+                let _timing = timing;
+                panic!("on purpose")
+            }));
+            assert!(panicked.is_err());
+        };
+        drop(signals.start(Hop::Service, "work"));
+        panics(signals.start(Hop::Service, "work"));
+        panics(signals.start(Hop::Service, "work").or("rolled_back"));
+        assert_eq!(*heard.0.lock().unwrap(), ["cancelled", "panicked", "rolled_back"]);
     }
 }

@@ -59,23 +59,30 @@ impl<D: Db> Execution<D> {
         shared.step(Step::AfterHandler);
         let response = match ran {
             Ran::Answered(response) => response,
-            Ran::Failed(error) => return Err(error),
-            Ran::Panicked => return Ok(internal()),
+            Ran::Failed(error) => {
+                shared.ended(timing, Ended::Failed);
+                return Err(error);
+            }
+            Ran::Panicked => {
+                shared.ended(timing, Ended::Failed);
+                return Ok(internal());
+            }
             Ran::Late => {
                 // Its statement may still run on the server: the connection is not to be used again.
                 if let Some(tx) = slot.reclaim() {
                     tx.close();
                 }
+                shared.ended(timing, Ended::Failed);
                 return Ok(late("the handler did not end within the deadline").into_response());
             }
         };
         let effect = response.extensions().get::<Effect>().copied();
         if !commits(response.status(), effect) {
-            shared.ended(timing, Ended::RolledBack);
             if let Some(tx) = slot.reclaim() {
                 // A lost connection rolls back as well.
                 tx.rollback().await.ok();
             }
+            shared.ended(timing, Ended::RolledBack);
             return Ok(response);
         }
         let settling =
@@ -88,9 +95,10 @@ impl<D: Db> Execution<D> {
             }
         };
         refused.stand_down();
-        shared.ended(timing, Ended::Executed);
         shared.step(Step::AfterCommit);
         after::apply(&participants, operation, &record.after_commit, &shared.background).await;
+        // The answer waits for what follows the commit, and so does the clock.
+        shared.ended(timing, Ended::Executed);
         lead.land(Arc::new(record));
         shared.step(Step::BeforeResponse);
         Ok(answer)

@@ -44,8 +44,8 @@ use crate::{
 /// | key whose first request still runs | waits, then as above; after the bound 409 with `Retry-After` |
 /// | database down, COMMIT unanswered | 503 with `Retry-After`; repeat with the same key |
 ///
-/// Every answer that no execution of this request has made carries `Idempotent-Replayed: true`, refusals of the key
-/// (409, 422) included.
+/// What another request's execution has decided carries `Idempotent-Replayed: true`: replays, and refusals of the key (409,
+/// 422). A request that is refused before its key is looked up (400, 401, 413), or because the database is down, does not.
 ///
 /// **Round trips** to the database beside the handler's own: BEGIN, claim, finish, COMMIT with the position; a replay
 /// BEGIN and claim; a duplicate that waited in the same process none. No connection is held while a body arrives.
@@ -128,7 +128,7 @@ impl<D: Db> Around for Idempotency<D> {
                 return Ok(response);
             }
             Err(error) => {
-                timing.end(Ended::Failed.as_str());
+                shared.ended(timing, Ended::Failed);
                 return Ok(error.into_response());
             }
         };

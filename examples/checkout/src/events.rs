@@ -115,6 +115,7 @@ impl Handler for Cashier {
             Ok(Charged::Paid) => in_time(self.settle(event, &placed, "paid")).await,
             Ok(Charged::Declined) => in_time(self.settle(event, &placed, "declined")).await,
             Ok(Charged::Refused(status)) => {
+                self.paid.failed();
                 Ok(park(&format!("the payment provider refused the charge with {}", status.as_u16()), false))
             }
             Err(parked) => Ok(parked),

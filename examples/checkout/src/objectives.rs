@@ -8,7 +8,8 @@ use scalekit::{
     slo::{Objective, ObjectiveSet},
 };
 
-/// From the click to the money: the journey that the cashier ends.
+/// From the click to what the payment provider says, be it paid or declined: the journey that the cashier ends. An order
+/// that the provider refuses to look at has failed.
 pub(crate) const PAID: &str = "paid";
 
 /// The shop's objectives; the environment may change their numbers, as by `CHECKOUT_SLO_CART_LATENCY=250ms`.

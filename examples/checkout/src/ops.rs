@@ -30,12 +30,8 @@ fn pod_metrics(mut out: Exposition, pod: &Pod) -> Exposition {
         let labels = [("pod", number.as_str()), ("database", seen.name.as_str())];
         let up = if seen.lag.is_some() { 1.0 } else { 0.0 };
         out = out.gauge("checkout_outbox_up", "Whether the outbox answers.").sample(&labels, up);
-        if let Some(lag) = seen.lag {
+        if seen.lag.is_some() {
             out = out
-                .gauge("checkout_outbox_lag_seconds", "Age of the oldest event that no sink has confirmed.")
-                .sample(&labels, lag.seconds)
-                .gauge("checkout_outbox_lag_events", "Events that no sink has confirmed.")
-                .sample(&labels, lag.events as f64)
                 .gauge("checkout_outbox_parked_keys", "Keys whose events were set aside.")
                 .sample(&labels, seen.parked.len() as f64);
         }

@@ -102,6 +102,10 @@ impl PoolSource {
     /// # Errors
     /// As [`TxSource::begin`].
     pub async fn open(&self) -> Result<Tx> {
+        self.signals.time(Hop::Db, "acquire", self.begun()).await
+    }
+
+    async fn begun(&self) -> Result<Tx> {
         self.gate.admit()?;
         let deadline = Instant::now() + self.within;
         if self.gate.is_down() {
@@ -113,7 +117,7 @@ impl PoolSource {
             if Instant::now() >= deadline {
                 return Err(late("the pool's connections are broken"));
             }
-            let conn = self.signals.time(Hop::Db, "acquire", self.acquire(deadline)).await?;
+            let conn = self.acquire(deadline).await?;
             // A bound of its own: whoever queued long for its connection must not take it for a silent server.
             match timeout(self.within, Tx::begin(conn, None, self.pooler, &self.signals)).await {
                 Ok(Ok(tx)) => {

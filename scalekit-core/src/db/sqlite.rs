@@ -76,8 +76,11 @@ impl SqliteSource {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if its turn does not come within five seconds.
     pub async fn open(&self) -> Result<Tx<Sqlite>> {
-        let (turn, conn) = self.signals.time(Hop::Db, "acquire", self.acquire()).await?;
-        Tx::begin(conn, Some(turn), Pooler::Direct, &self.signals).await.map_err(Error::from)
+        let begun = async {
+            let (turn, conn) = self.acquire().await?;
+            Tx::begin(conn, Some(turn), Pooler::Direct, &self.signals).await.map_err(Error::from)
+        };
+        self.signals.time(Hop::Db, "acquire", begun).await
     }
 
     async fn acquire(&self) -> Result<(OwnedSemaphorePermit, PoolConnection<Sqlite>)> {

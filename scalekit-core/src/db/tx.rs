@@ -101,12 +101,13 @@ impl<D: Db> Tx<D> {
     pub async fn commit(mut self) -> Result<Position> {
         self.check_own()?;
         let mut open = self.open.take().ok_or_else(ended)?;
-        // Given up from here on, nobody knows.
-        let age = open.age.take().map(|age| age.or("unknown"));
+        let age = open.age.take();
         let conn = open.unsettled()?;
         if D::TransactionManager::get_transaction_depth(conn) == 0 {
             return Err(ended());
         }
+        // Given up from here on, nobody knows.
+        let age = age.map(|age| age.or("unknown"));
         let outcome = match timeout(COMMIT_WITHIN, conn.commit_with_position()).await {
             Ok(outcome) => outcome,
             Err(_) => {

@@ -79,6 +79,10 @@ impl Observer for Slo {
         self.hops().record(operation, took, self.bounds());
     }
 
+    fn expects(&self, queue: &'static str, of: &str) {
+        self.lags().expect(queue, of);
+    }
+
     fn behind(&self, queue: &'static str, of: &str, items: u64, seconds: f64) {
         self.lags().observe(self.now(), queue, of, items, seconds);
     }

@@ -65,6 +65,8 @@ impl Journey {
 ///
 /// Report each journey once: a consumer that may see an event again reports where it knows that it is the first time,
 /// such as after its inbox took the event. 0 round trips, no lock.
+/// Non-guarantee: where that COMMIT is not answered and the event comes again, the inbox knows it already, and the journey
+/// is counted nowhere.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

@@ -17,12 +17,21 @@ pub(super) type Queue = (&'static str, Box<str>);
 pub(super) struct Lags(Mutex<BTreeMap<Queue, LagGauge>>);
 
 impl Lags {
+    /// Shows the queue, as one that nobody has observed.
+    pub(super) fn expect(&self, queue: &'static str, of: &str) {
+        self.with(queue, of, |_| ());
+    }
+
     pub(super) fn observe(&self, now: u64, queue: &'static str, of: &str, items: u64, seconds: f64) {
         let age = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        self.with(queue, of, |gauge| gauge.observe(now, Lag::items(items).and_age(age)));
+    }
+
+    fn with(&self, queue: &'static str, of: &str, look: impl FnOnce(&LagGauge)) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = (queue, of.into());
         if known.len() < MAX_QUEUES || known.contains_key(&queue) {
-            known.entry(queue).or_default().observe(now, Lag::items(items).and_age(age));
+            look(known.entry(queue).or_default());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scalekit_core::slo::{Lag, LagGauge, LagReading};
+use scalekit_core::slo::{Lag, LagGauge, LagReading, Slo};
 
 const S: u64 = 1_000_000_000;
 
@@ -80,4 +80,20 @@ fn a_half_life_of_zero_is_the_value_itself() {
         gauge.observe(at, Lag::items(items));
         assert_eq!(gauge.read(at).items_average, Some(items as f64));
     }
+}
+
+#[test]
+fn a_queue_that_nobody_ever_gets_to_see_is_stale_from_the_start() {
+    let slo = Slo::new(crate::support::checkout(Duration::from_millis(300)));
+    let signals = slo.signals();
+    assert!(!slo.render().contains("scalekit_lag_stale{"));
+    signals.expects("outbox", "east");
+    let text = slo.render();
+    assert!(text.contains("scalekit_lag_stale{queue=\"outbox\",of=\"east\"} 1\n"), "{text}");
+    assert!(!text.contains("scalekit_lag_items{") && !text.contains("scalekit_lag_seconds{"));
+    signals.behind("outbox", "east", 3, 0.5);
+    signals.expects("outbox", "east");
+    let text = slo.render();
+    assert!(text.contains("scalekit_lag_stale{queue=\"outbox\",of=\"east\"} 0\n"), "{text}");
+    assert!(text.contains("scalekit_lag_items{queue=\"outbox\",of=\"east\"} 3\n"));
 }

@@ -2,6 +2,7 @@
 
 mod flight;
 mod meter;
+mod report;
 mod run;
 mod work;
 
@@ -15,7 +16,7 @@ use scalekit_core::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::{meter::Meter, run::Run, work::BOUND};
+use self::{meter::Meter, report::report, run::Run, work::BOUND};
 use crate::{Lag, Outbox, OutboxConnection, OutboxDb, Sink, Waker};
 
 /// Longest name of a database, in bytes.
@@ -193,7 +194,10 @@ impl<D: OutboxDb> Worker for Relay<D> {
     }
 
     async fn run(&self, cancel: CancellationToken) {
-        Run::new(self, cancel).until_cancelled().await;
+        tokio::select! {
+            () = Run::new(self, cancel).until_cancelled() => {}
+            () = report(self) => {}
+        }
     }
 }
 

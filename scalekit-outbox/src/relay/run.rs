@@ -27,8 +27,6 @@ const REST: Duration = Duration::from_secs(5);
 /// How often old events are looked for, and how soon again if there were some.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
-/// How often it is reported what waits, if anybody listens.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// How long a stopping relay waits for batches under way.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -48,7 +46,6 @@ pub(super) struct Run<'r, D: OutboxDb> {
     looked: Instant,
     beat: Instant,
     sweep: Instant,
-    report: Instant,
     again: Instant,
 }
 
@@ -76,7 +73,6 @@ impl<'r, D: OutboxDb> Run<'r, D> {
             looked: now,
             beat: now,
             sweep: now + SWEEP_EVERY,
-            report: now,
             again: now,
         }
     }
@@ -126,9 +122,6 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         if self.sweep <= Instant::now() {
             self.sweep().await;
         }
-        if self.relay.signals.is_heard() && self.report <= Instant::now() {
-            self.report().await;
-        }
         Ok(())
     }
 
@@ -149,19 +142,10 @@ impl<'r, D: OutboxDb> Run<'r, D> {
         self.sweep = Instant::now() + if more { SWEEP_AGAIN } else { SWEEP_EVERY };
     }
 
-    /// Says what waits; while the database does not tell, nobody is told an old value.
-    async fn report(&mut self) {
-        self.report = Instant::now() + REPORT_EVERY;
-        if let Ok(lag) = self.relay.lag().await {
-            self.relay.signals.behind("outbox", &self.relay.database, lag.events, lag.seconds);
-        }
-    }
-
     /// When there is something to do again by itself.
     fn next(&self) -> Instant {
         // Without the lease nothing is looked for.
         let next = if self.air.is_held() { self.look.min(self.beat) } else { self.beat };
-        let next = if self.relay.signals.is_heard() { next.min(self.report) } else { next };
         next.max(self.again)
     }
 

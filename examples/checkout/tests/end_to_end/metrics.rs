@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use scalekit_testkit::{Prometheus, PrometheusSample};
+use scalekit_testkit::{Prometheus, PrometheusSample, wait_until};
 
 use crate::shop::Shop;
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// A server that scrapes the shop often enough for rates to be known soon.
 async fn scraping(shop: &Shop) -> Prometheus {
@@ -27,14 +29,14 @@ async fn promtool_finds_nothing_to_say_about_either_naming() {
         ada.add("tea", 1).await;
         let order = ada.checkout("k1", "tok_visa").await.order_id();
         assert_eq!(ada.settled(&order).await, "paid");
-        let text = ada.get("/metrics").await.text;
-        assert_eq!(Prometheus::check_metrics(&text), Ok(()), "{naming}");
+        assert_eq!(Prometheus::check_metrics(&ada.get("/metrics").await.text), Ok(()), "{naming}");
         for line in [
             "scalekit_hop_duration_seconds_count{pod=\"1\",hop=\"db\",operation=\"acquire\",outcome=\"ok\"}",
             "scalekit_hop_duration_seconds_count{pod=\"2\",hop=\"cache\",operation=\"session_load\",outcome=\"ok\"}",
             "scalekit_lag_stale{pod=\"1\",queue=\"outbox\",of=\"a\"} 0",
         ] {
-            assert!(text.contains(line), "{line} in {text}");
+            // The relay of a pod tells what waits in a turn of its own.
+            wait_until(line, SOON, async || ada.get("/metrics").await.text.contains(line)).await;
         }
     }
 }
