@@ -62,13 +62,13 @@ impl Browser {
         self.try_send(request).await.expect("no answer")
     }
 
-    /// Sends what may be sent again, until no answer says that nothing was done and to come back: a loaded machine
-    /// is no failure of the shop.
+    /// Sends what may be sent twice, until no answer says to come back: neither a loaded machine nor a pod that was killed
+    /// is a failure of the shop.
     pub(crate) async fn patiently(&self, request: impl Fn() -> RequestBuilder) -> Option<Answer> {
         let last = Instant::now() + PATIENCE;
         loop {
             let answer = self.try_send(request()).await?;
-            if answer.status != 503 || answer.header("retry-after").is_none() || Instant::now() > last {
+            if !answer.says_to_come_back() || Instant::now() > last {
                 return Some(answer);
             }
             sleep(Duration::from_millis(100)).await;
@@ -106,7 +106,7 @@ impl Browser {
                 return;
             }
             // Not known whether it arrived: look before adding once more.
-            assert!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+            assert!(answer.says_to_come_back(), "{answer:?}");
             sleep(Duration::from_secs(1)).await;
             if self.quantity(sku).await == before + quantity {
                 return;
@@ -160,6 +160,11 @@ impl Answer {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Whether the shop could not answer now, or the pod that had the request was killed.
+    fn says_to_come_back(&self) -> bool {
+        self.status == 502 || self.status == 503 && self.header("retry-after").is_some()
     }
 
     /// Asserts that it is a problem of this status and kind.
