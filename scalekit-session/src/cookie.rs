@@ -168,9 +168,10 @@ impl Carried {
     }
 
     fn found<'a>(headers: impl Iterator<Item = &'a HeaderValue>, shared: &Shared) -> Self {
-        let texts = headers.filter_map(|value| value.to_str().ok());
-        let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let ours = pairs.filter(|(name, _)| *name == shared.cookie.name).take(MAX_CANDIDATES);
+        // As bytes: a neighbour's cookie may hold any, and must not hide ours.
+        let pairs = headers.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let pairs = pairs.filter_map(|pair| split_once(pair.trim_ascii(), b'='));
+        let ours = pairs.filter(|(name, _)| *name == shared.cookie.name.as_bytes()).take(MAX_CANDIDATES);
         let mut found = Self::Nothing;
         for (_, value) in ours {
             match Ticket::verify(value, &shared.namespace, &shared.ring) {
@@ -183,6 +184,11 @@ impl Carried {
         }
         found
     }
+}
+
+fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let found = text.iter().position(|byte| *byte == at)?;
+    Some((&text[..found], &text[found + 1..]))
 }
 
 /// What the browser holds: where the session is and the secret that opens it.
@@ -223,7 +229,7 @@ impl Ticket {
         URL_SAFE_NO_PAD.encode([signed.as_slice(), &mac[..MAC]].concat())
     }
 
-    fn verify(text: &str, namespace: &str, ring: &KeyRing) -> Option<Self> {
+    fn verify(text: &[u8], namespace: &str, ring: &KeyRing) -> Option<Self> {
         // 39 bytes are 52 characters without a spare bit, so that there is one text for one ticket.
         let mut bytes = [0; LENGTH];
         if text.len() != LENGTH / 3 * 4 || URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()? != LENGTH {

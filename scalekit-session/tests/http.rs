@@ -4,12 +4,16 @@
 
 mod common;
 
-use axum::http::{StatusCode, header};
+use axum::{
+    body::Body,
+    http::{HeaderValue, Request, StatusCode, header},
+};
 use common::{Browser, LONG, on_memory, on_redis, redis, ring, shop, signed_in, with};
 use scalekit_core::{KeyRing, ManualClock};
 use scalekit_session::{Cookie, MemoryStore, SameSite, Sessions};
 use scalekit_testkit::wait_until;
 use serde_json::json;
+use tower::ServiceExt;
 
 #[tokio::test]
 async fn a_request_that_uses_no_session_gets_no_header_and_stores_nothing() {
@@ -124,6 +128,28 @@ async fn over_another_users_session_the_new_one_starts_empty() {
         assert_eq!((&after["cart"], &after["user"]), (&json!({}), &json!([tenant, user])));
         assert_ne!(after["lineage"], before["lineage"]);
         assert_eq!(ada.send_only("GET", "/me", "").await.status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// Browsers send a cookie that a script has set as the bytes that it holds.
+#[tokio::test]
+async fn no_byte_of_another_cookie_hides_ours() {
+    let app = shop(&on_memory());
+    let ours = signed_in(&app, "acme", "ada").await.cookie.unwrap();
+    let request = |cookie: Vec<u8>| {
+        let cookie = HeaderValue::from_bytes(&cookie).unwrap();
+        Request::get("/me").header(header::COOKIE, cookie).body(Body::empty()).unwrap()
+    };
+    for byte in (0x20..=0xff).filter(|byte| ![b';', 0x7f].contains(byte)) {
+        let other = [b"name=".as_slice(), &[byte], b"x"].concat();
+        for cookies in [[other.as_slice(), ours.as_bytes()], [ours.as_bytes(), other.as_slice()]] {
+            let answer = app.clone().oneshot(request(cookies.join(b"; ".as_slice()))).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "byte {byte:#x}");
+        }
+        if !byte.is_ascii() {
+            let answer = app.clone().oneshot(request([ours.as_bytes(), &[byte]].concat())).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "byte {byte:#x} in ours");
+        }
     }
 }
 
