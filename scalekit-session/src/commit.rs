@@ -122,7 +122,11 @@ impl Visit {
             (Fate::Keep | Fate::Renew, None) => self.begin(pending).await,
             (Fate::Renew, Some(ticket)) => self.renew_now(&ticket, pending).await,
             (Fate::Keep, Some(ticket)) => {
-                let known = self.lock().known.clone();
+                // Once the head has been sent, nobody would get a new session's cookie.
+                let (known, can_begin) = {
+                    let state = self.lock();
+                    (state.known.clone(), !state.answered)
+                };
                 let missing = match known {
                     Known::Ended => Some(Committed::Ended),
                     Known::Missing => Some(Committed::Missing),
@@ -132,7 +136,9 @@ impl Visit {
                 };
                 match missing {
                     None => Ok(Hand::Nothing),
-                    Some(Committed::Missing) if self.may_follow(&ticket) => self.begin(pending).await,
+                    Some(Committed::Missing) if can_begin && self.may_follow(&ticket) => {
+                        self.begin(pending).await
+                    }
                     Some(_) => {
                         count(&self.shared.counters.gone);
                         Ok(Hand::Nothing)
@@ -178,13 +184,21 @@ impl Visit {
         Err(Error::new(ErrorKind::Conflict, "the session's field was overtaken again and again"))
     }
 
-    /// Removes a field that the session holds, if nobody else does so first; what it held.
-    pub(crate) async fn take(&self, field: &str) -> Result<Option<String>> {
+    /// Removes a field that the session holds, if nobody else does so first; what it held. What cannot be read stays.
+    pub(crate) async fn take<T>(
+        &self,
+        field: &str,
+        decode: impl Fn(&str) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        if self.starts_empty() {
+            return Ok(None);
+        }
         let mut record = self.load().await?;
         let Some(key) = self.key()? else { return Ok(None) };
         for _ in 0..MAX_RUNS {
             let Some(held) = record.as_ref().and_then(|record| record.0.get(field)).cloned() else { break };
-            let swap = Change::Swap(field.to_owned(), Some(held.clone()), None);
+            let decoded = decode(&held)?;
+            let swap = Change::Swap(field.to_owned(), Some(held), None);
             let committed = {
                 let meter = self.meter()?;
                 self.shared.store.commit(&key, &[swap], None, &self.shared.rules, meter.left).await
@@ -193,7 +207,7 @@ impl Visit {
                 Committed::Done => {
                     count(&self.shared.counters.commits);
                     self.lock().forget(field);
-                    return Ok(Some(held));
+                    return Ok(decoded);
                 }
                 Committed::Conflict(now) => record = Some(Arc::new(now)),
                 _ => break,

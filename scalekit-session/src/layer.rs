@@ -79,7 +79,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for Committing<F> {
             return finishing.as_mut().poll(cx).map(Ok);
         }
         let response = ready!(this.inner.poll(cx))?;
-        match this.visit.take().filter(|visit| visit.was_used()) {
+        match this.visit.take().filter(|visit| visit.is_to_finish()) {
             Some(visit) => this.finishing.insert(Box::pin(finish(visit, response))).as_mut().poll(cx).map(Ok),
             None => Poll::Ready(Ok(response)),
         }

@@ -122,7 +122,7 @@ impl Session {
 
     /// Reads a field and removes it, now: of parallel requests one gets it. For a notice that is to be shown once.
     ///
-    /// It is gone also if the handler fails afterwards. **Round trips**: the load; and where the field is set, 1.
+    /// It is gone also if the handler fails afterwards; a value that cannot be decoded stays. **Round trips**: the load; and where the field is set, 1.
     ///
     /// # Errors
     /// As [`get`](ReadSession::get); [`ErrorKind::Misuse`] on a route whose changes are recorded in a transaction.
@@ -138,8 +138,7 @@ impl Session {
             let message = "a field cannot be changed by a closure and taken in one request";
             return Err(Error::new(ErrorKind::Misuse, message));
         }
-        let text = self.visit().take(name).await?;
-        Ok(text.map(|text| field.decode(&text)).transpose()?.flatten())
+        self.visit().take(name, |text| field.decode(text)).await
     }
 
     /// Changes a field by what it holds, starting from the default where it holds nothing; returns the new

@@ -130,10 +130,13 @@ impl Visit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the session was read, or is to be changed.
-    pub(crate) fn was_used(&self) -> bool {
-        let state = self.lock();
-        state.read || state.has_work() || !matches!(state.hand, Hand::Nothing)
+    /// Whether the session was read, or is to be changed. If not, the response is under way from now on: a stream may
+    /// still use the session, but sends no cookie.
+    pub(crate) fn is_to_finish(&self) -> bool {
+        let mut state = self.lock();
+        let is_used = state.read || state.has_work() || !matches!(state.hand, Hand::Nothing);
+        state.answered = !is_used;
+        is_used
     }
 
     /// The ticket that the client is to get because it came with a former one.
@@ -212,14 +215,18 @@ impl Visit {
         }
     }
 
-    /// What reads of the handler go over: empty after a sign-out, and for a user who takes over a session.
+    /// What reads of the handler go over.
     pub(crate) async fn base(&self) -> Result<Arc<Record>> {
-        let empty = match &self.lock().fate {
+        if self.starts_empty() { Ok(Arc::default()) } else { Ok(self.load().await?.unwrap_or_default()) }
+    }
+
+    /// After a sign-out, and for a user who takes over another's session, nothing of what is stored is theirs.
+    pub(crate) fn starts_empty(&self) -> bool {
+        match &self.lock().fate {
             Fate::SignOut | Fate::Revoked => true,
             Fate::SignIn(asked) => asked.fresh,
             Fate::Keep | Fate::Renew => false,
-        };
-        if empty { Ok(Arc::default()) } else { Ok(self.load().await?.unwrap_or_default()) }
+        }
     }
 
     /// The time that the request may still spend on the store; counted until the meter is dropped.

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::post};
 use common::{Browser, CART, LOCALE, NOTES, VIEWS, flaky::Flaky, on_memory, shop, signed_in};
-use scalekit_core::{ErrorKind, Result};
+use scalekit_core::{ErrorKind, Principal, Result};
 use scalekit_session::{Field, Session};
 
 /// One request with this handler, then what the session holds.
@@ -134,4 +134,30 @@ async fn removals_are_tried_again_within_bounds_and_a_guests_old_id_is_nobody() 
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(store.tried.load(Ordering::SeqCst), before + 1);
     assert_eq!(guests[0].post("/views").await.cookies().len(), 0);
+}
+
+#[tokio::test]
+async fn what_is_taken_is_neither_anothers_nor_lost_for_being_unreadable() {
+    const UNREADABLE: Field<u64> = Field::new("locale");
+    let (status, all) = after(async |session: Session| {
+        session.set(LOCALE, &"de".to_owned())?;
+        session.commit_now().await?;
+        let refused = session.take(UNREADABLE).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+        Ok(())
+    })
+    .await;
+    assert_eq!((status, &all["locale"]), (StatusCode::OK, &serde_json::json!("de")));
+
+    let (status, _) = after(async |session: Session| {
+        session.set(LOCALE, &"de".to_owned())?;
+        session.commit_now().await?;
+        session.sign_in(&Principal::user("bob").tenant("acme"), "another").await?;
+        assert_eq!(session.take(LOCALE).await?, None, "it was ada's");
+        session.sign_out().await?;
+        assert_eq!(session.take(LOCALE).await?, None, "it is nobody's");
+        Ok(())
+    })
+    .await;
+    assert_eq!(status, StatusCode::OK);
 }
