@@ -86,10 +86,11 @@
 //!
 //! # Features
 //!
-//! `redis`: `RedisStore`, for Redis 6.2 or later, Valkey, and Redis Cluster.
-//!
-//! `tower-sessions-014`, `tower-sessions-015`: `TowerSessionStore`, by which an application on tower-sessions 0.14 (such
-//! as every one on axum-login 0.18) or 0.15 keeps its sessions here and changes nothing but its store.
+//! - `redis`: `RedisStore`, for Redis 6.2 or later, Valkey, and Redis Cluster.
+//! - `testing`: for the tests of your application; `testing::RollingRestart` restarts its nodes one by one under traffic
+//!   and reports who lost what. Brings no dependency along.
+//! - `tower-sessions-014`, `tower-sessions-015`: `TowerSessionStore`, by which an application on tower-sessions 0.14 (such
+//!   as every one on axum-login 0.18) or 0.15 keeps its sessions here and changes nothing but its store.
 
 mod address;
 mod builder;
@@ -112,6 +113,8 @@ mod rotation;
 mod session;
 mod sessions;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(any(feature = "tower-sessions-014", feature = "tower-sessions-015"))]
 mod tower_sessions;
 mod visit;
