@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+};
 use http::{Request, header};
 use http_body_util::BodyExt;
 use tower::Service;
@@ -17,15 +20,15 @@ pub type Make = Arc<dyn Fn() -> Request<Body> + Send + Sync>;
 pub struct Answer {
     /// Its status and headers.
     pub head: http::response::Parts,
-    /// How many bytes its body had.
-    pub bytes: usize,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// Sends one request and reads the answer to its end.
 pub async fn send(app: &mut Router, request: Request<Body>) -> Answer {
     let (head, body) = app.call(request).await.unwrap().into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes().len();
-    Answer { head, bytes }
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { head, body }
 }
 
 /// A case of requests, one after the other; all must succeed.
@@ -62,10 +65,12 @@ pub fn get(path: &'static str, cookie: Option<String>) -> Make {
     })
 }
 
-/// The cookie that the answer sets, as the next request sends it.
+/// The cookies that the answer sets, as the next request sends them.
 pub fn cookie(answer: &Answer) -> String {
-    let set = answer.head.headers.get(header::SET_COOKIE).expect("the answer sets no cookie");
-    set.to_str().unwrap().split(';').next().unwrap().to_owned()
+    let set = answer.head.headers.get_all(header::SET_COOKIE).iter();
+    let pairs: Vec<_> = set.map(|one| one.to_str().unwrap().split(';').next().unwrap()).collect();
+    assert!(!pairs.is_empty(), "the answer sets no cookie");
+    pairs.join("; ")
 }
 
 async fn work(mut app: Router, make: Make, n: u32) {

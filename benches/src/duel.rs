@@ -144,6 +144,12 @@ pub fn table(title: &str, columns: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+/// The middle one.
+pub fn median(numbers: Vec<f64>) -> f64 {
+    let numbers = sorted(numbers);
+    numbers[numbers.len() / 2]
+}
+
 fn best(seconds: &[f64]) -> f64 {
     seconds.iter().copied().fold(f64::INFINITY, f64::min)
 }

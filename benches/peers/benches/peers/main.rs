@@ -10,5 +10,8 @@ mod storm;
 use scalekit_bench::duel::run_chosen;
 
 fn main() {
+    if session::served() {
+        return;
+    }
     run_chosen(&[("slo", slo::run), ("session", session::run), ("shard", shard::run), ("storm", storm::run)]);
 }
