@@ -141,15 +141,23 @@ async fn a_begin_or_commit_that_is_dropped_anywhere_locks_nobody_out() {
             tx.commit().await.unwrap();
         }
     };
-    let points = drop_at_each_await(write_two, async |point| {
-        next_writer_is_not_locked_out(&file, &lock).await;
-        let body = (round.load(Ordering::SeqCst) - 1).to_string();
-        let written = file.notes().await.iter().filter(|note| **note == body).count();
-        assert!(written == 0 || written == 2, "{written} of 2 rows after a drop at {point:?}");
-        assert!(point.is_some() || written == 2);
-    })
-    .await;
-    assert!(points >= 4, "{points}");
+    // No proxy can slow SQLite's thread down: where it answers at once there is no await, and a search ends early.
+    let mut most = 0;
+    for _ in 0..1_000 {
+        let points = drop_at_each_await(write_two, async |point| {
+            next_writer_is_not_locked_out(&file, &lock).await;
+            let body = (round.load(Ordering::SeqCst) - 1).to_string();
+            let written = file.notes().await.iter().filter(|note| **note == body).count();
+            assert!(written == 0 || written == 2, "{written} of 2 rows after a drop at {point:?}");
+            assert!(point.is_some() || written == 2);
+        })
+        .await;
+        most = most.max(points);
+        if most >= 4 {
+            return;
+        }
+    }
+    panic!("no run waited for each of BEGIN, two writes and COMMIT: {most}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
