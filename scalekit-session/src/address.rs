@@ -2,7 +2,6 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use scalekit_core::{Error, ErrorKind, KeyRing, Principal, Result, hash_tag};
-use sha2::{Digest, Sha256};
 
 use crate::{cookie::Ticket, store::SessionKey};
 
@@ -54,12 +53,6 @@ impl UserPlace {
         let index = hash_tag(namespace, &text, format_args!("u:{name}"))?;
         Ok(Self { tag, index, prefix: hash_tag(namespace, &text, "s:")? })
     }
-}
-
-/// The id of a session that may be shown: it opens nothing and finds nothing.
-pub(crate) fn handle(member: &str) -> String {
-    let digest = Sha256::digest(["session handle:", member].concat());
-    URL_SAFE_NO_PAD.encode(&digest[..12])
 }
 
 pub(crate) fn tag_text(tag: [u8; 2]) -> String {

@@ -1,18 +1,22 @@
 //! What happens after the handler: changes, a new session, a sign-in or a sign-out, each in one script.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use scalekit_core::{Error, ErrorKind, Hop, Result};
 
 use crate::{
+    Applied,
     address::session_key,
-    cookie::{Carried, Ticket, random},
+    cookie::{Ticket, random},
     identity::new_lineage,
     metrics::count,
     pending::{Pending, not_a_number},
     session::full,
-    store::{Change, Committed, Created, Creation, Ending, Removed, SessionKey, Successor, record::LINEAGE},
+    store::{
+        Change, Committed, Created, Creation, Ending, Removed, Rotated, Rules, SessionKey, Successor,
+        record::LINEAGE,
+    },
     visit::{Fate, Known, Visit},
 };
 
@@ -22,8 +26,6 @@ const MAX_RUNS: u32 = 32;
 const QUICK_RUNS: u32 = 4;
 /// Longest pause between two runs.
 const MAX_PAUSE_MS: u64 = 16;
-/// By how much the clocks of two processes may differ.
-const SKEW_MS: u64 = 60_000;
 
 /// Which responses let the changes of their requests be committed.
 ///
@@ -51,8 +53,9 @@ impl CommitOn {
 }
 
 /// What the client is handed with the response.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) enum Hand {
+    #[default]
     Nothing,
     Give(Ticket),
     Take,
@@ -60,99 +63,111 @@ pub(crate) enum Hand {
 
 impl Visit {
     /// Does what the request has asked for, in a task of its own: a client that hangs up now must not tear a sign-in
-    /// in two.
+    /// in two. What could not be done is asked for again.
     ///
     /// # Errors
     /// The store's failure; [`ErrorKind::Conflict`] after the last re-run; a limit.
-    pub(crate) async fn commit(self: &Arc<Self>) -> Result<Hand> {
+    pub(crate) async fn commit(self: &Arc<Self>) -> Result<Applied> {
         let visit = self.clone();
+        let dropped = self.lock().dropped;
         let task = tokio::spawn(async move {
-            visit.shared.signals.time(Hop::Cache, "session_commit", visit.carry_out()).await
+            let _turn = visit.committing.lock().await;
+            visit.carry_out().await
         });
         task.await.unwrap_or_else(|error| {
             // The runtime that ends drops its tasks in any order.
             let how =
                 if error.is_panic() { "the session's commit panicked" } else { "the process is ending" };
             Err(Error::new(ErrorKind::OutcomeUnknown, how).with_source(error))
-        })
+        })?;
+        // It may be another call's commit that has taken these changes.
+        Ok(if self.lock().dropped == dropped { Applied::Done } else { Applied::Gone })
     }
 
-    /// Commits what was asked for so far, and lets the session go on with what has become of it.
-    ///
-    /// # Errors
-    /// As [`commit`](Self::commit); nothing is forgotten then.
-    pub(crate) async fn commit_now(self: &Arc<Self>) -> Result<()> {
-        let hand = self.commit().await?;
-        let mut state = self.lock();
-        state.known = Known::Not;
-        state.fate = match state.fate {
-            Fate::SignOut | Fate::Revoked => Fate::Revoked,
-            Fate::Keep | Fate::SignIn(_) | Fate::Renew => Fate::Keep,
-        };
-        if let Hand::Give(ticket) = &hand {
-            state.carried = Carried::Ticket(ticket.clone());
-        }
-        if !matches!(hand, Hand::Nothing) {
-            state.hand = hand;
-        }
-        Ok(())
-    }
-
-    async fn carry_out(&self) -> Result<Hand> {
-        let (fate, pending, ticket) = {
+    async fn carry_out(&self) -> Result<()> {
+        let (mut fate, mut pending) = {
             let mut state = self.lock();
-            let ticket = state.ticket(&self.shared).cloned();
+            if !state.has_work() {
+                return Ok(());
+            }
+            state.under_way = true;
             // What is asked for from here on is for the next commit.
-            (state.fate.clone(), std::mem::take(&mut state.pending), ticket)
+            (mem::take(&mut state.fate), mem::take(&mut state.pending))
         };
-        let done = self.carry_out_all(fate, &pending, ticket).await;
+        let steps = self.steps(&mut fate, &mut pending);
+        let done = self.shared.signals.time(Hop::Cache, "session_commit", steps).await;
+        let mut state = self.lock();
+        state.under_way = false;
         if done.is_err() {
-            let mut state = self.lock();
-            let newer = std::mem::take(&mut state.pending);
-            state.pending = pending.then(newer);
+            state.take_back(fate, pending);
         }
         done
     }
 
-    async fn carry_out_all(&self, fate: Fate, pending: &Pending, ticket: Option<Ticket>) -> Result<Hand> {
-        match (fate, ticket) {
-            (Fate::Revoked, _) => Ok(Hand::Take),
-            (Fate::SignOut, ticket) => self.sign_out_now(ticket).await,
-            (Fate::SignIn(sign_in), _) => self.hand_over(&sign_in, pending).await,
-            (Fate::Keep | Fate::Renew, None) => self.begin(pending).await,
-            (Fate::Renew, Some(ticket)) => self.renew_now(&ticket, pending).await,
-            (Fate::Keep, Some(ticket)) => {
-                // Once the head has been sent, nobody would get a new session's cookie.
-                let (known, can_begin) = {
-                    let state = self.lock();
-                    (state.known.clone(), !state.answered)
-                };
-                let missing = match known {
-                    Known::Ended => Some(Committed::Ended),
-                    Known::Missing => Some(Committed::Missing),
-                    Known::Not | Known::Found(_) => {
-                        self.change(pending, &session_key(&self.shared.namespace, &ticket)?).await?
-                    }
-                };
-                match missing {
-                    None => Ok(Hand::Nothing),
-                    Some(Committed::Missing) if can_begin && self.may_follow(&ticket) => {
-                        self.begin(pending).await
-                    }
-                    Some(_) => {
-                        count(&self.shared.counters.gone);
-                        Ok(Hand::Nothing)
-                    }
-                }
+    /// Each step leaves what has not been done yet.
+    async fn steps(&self, fate: &mut Fate, pending: &mut Pending) -> Result<()> {
+        match fate {
+            Fate::SignIn(asked) => {
+                self.hand_over(asked, pending).await?;
+                (*fate, *pending) = (Fate::Keep, Pending::default());
             }
+            Fate::SignOut => {
+                self.sign_out_now().await?;
+                *fate = Fate::Keep;
+            }
+            Fate::Keep | Fate::Renew => {}
+        }
+        let key = self.key()?;
+        if !pending.is_empty() {
+            self.keep(key.as_ref(), pending).await?;
+            *pending = Pending::default();
+        }
+        match (fate, key) {
+            // One that has begun just now has a new secret.
+            (Fate::Renew, Some(key)) if self.key()?.as_ref() == Some(&key) => self.renew_now(&key).await,
+            _ => Ok(()),
         }
     }
 
+    /// Commits changes to the session; where there is none, begins one.
+    async fn keep(&self, key: Option<&SessionKey>, pending: &mut Pending) -> Result<()> {
+        let Some(key) = key else { return self.begin(pending).await };
+        let (known, answered) = {
+            let state = self.lock();
+            (state.known.clone(), state.answered)
+        };
+        let mut committed = match known {
+            Known::Ended => Committed::Ended,
+            Known::Missing => Committed::Missing,
+            Known::Not | Known::Found(_) => self.change(pending, key).await?,
+        };
+        if committed == Committed::Ended && self.has_moved_on(key).await? {
+            let now = self.key()?;
+            committed = self.change(pending, now.as_ref().unwrap_or(key)).await?;
+        }
+        match committed {
+            Committed::Done | Committed::Before => self.lock().forget(),
+            // Once the head has been sent, nobody would get a new session's cookie. One that was ended has left its mark: a
+            // late response does not replace the cookie that a sign-in, or a sign-out, has set meanwhile.
+            Committed::Missing if !answered => return self.begin(pending).await,
+            _ => self.drop_changes(),
+        }
+        Ok(())
+    }
+
+    /// The session has ended.
+    fn drop_changes(&self) {
+        count(&self.shared.counters.gone);
+        let mut state = self.lock();
+        state.dropped += 1;
+        state.forget();
+    }
+
     /// Commits changes of a session that exists; tells if it does not.
-    async fn change(&self, pending: &Pending, key: &SessionKey) -> Result<Option<Committed>> {
+    async fn change(&self, pending: &mut Pending, key: &SessionKey) -> Result<Committed> {
         let shared = &self.shared;
         let mut base = match pending.has_updates() {
-            true => self.load().await?.unwrap_or_default(),
+            true => self.fetch().await?.unwrap_or_default(),
             false => Arc::default(),
         };
         for run in 0..MAX_RUNS {
@@ -161,24 +176,28 @@ impl Visit {
                 let meter = self.meter()?;
                 shared.store.commit(key, &changes, None, &shared.rules, meter.left).await
             };
+            if committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown) {
+                pending.keep_repeatable();
+            }
             match self.watch(committed)? {
-                Committed::Done | Committed::Before => {
-                    count(&shared.counters.commits);
-                    return Ok(None);
-                }
-                none @ (Committed::Missing | Committed::Ended) => return Ok(Some(none)),
                 Committed::Conflict(now) => {
                     count(&shared.counters.conflicts);
                     base = Arc::new(now);
                 }
                 Committed::Full => return Err(full()),
                 Committed::NotANumber => return Err(not_a_number()),
+                committed => {
+                    if committed == Committed::Done {
+                        count(&shared.counters.commits);
+                    }
+                    return Ok(committed);
+                }
             }
             if let Some(late) = run.checked_sub(QUICK_RUNS) {
                 // A value that is as old as the pause would only meet the next conflict.
                 tokio::time::sleep(pause(late)?).await;
-                self.lock().known = Known::Not;
-                base = self.load().await?.unwrap_or_default();
+                self.lock().forget();
+                base = self.fetch().await?.unwrap_or_default();
             }
         }
         Err(Error::new(ErrorKind::Conflict, "the session's field was overtaken again and again"))
@@ -190,10 +209,12 @@ impl Visit {
         field: &str,
         decode: impl Fn(&str) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        if self.starts_empty() {
+        // Not beside a commit of the same request, which it would meet half done.
+        let _turn = self.committing.lock().await;
+        if self.lock().starts_empty() {
             return Ok(None);
         }
-        let mut record = self.load().await?;
+        let mut record = self.fetch().await?;
         let Some(key) = self.key()? else { return Ok(None) };
         for _ in 0..MAX_RUNS {
             let Some(held) = record.as_ref().and_then(|record| record.0.get(field)).cloned() else { break };
@@ -206,74 +227,74 @@ impl Visit {
             match self.watch(committed)? {
                 Committed::Done => {
                     count(&self.shared.counters.commits);
-                    self.lock().forget(field);
+                    self.lock().forget_field(field);
                     return Ok(decoded);
                 }
                 Committed::Conflict(now) => record = Some(Arc::new(now)),
                 _ => break,
             }
         }
-        self.lock().forget(field);
+        self.lock().forget_field(field);
         Ok(None)
     }
 
     /// Creates a session for a guest, if there is anything to keep.
-    async fn begin(&self, pending: &Pending) -> Result<Hand> {
+    async fn begin(&self, pending: &Pending) -> Result<()> {
+        let shared = &self.shared;
         let mut fields = pending.onto(BTreeMap::new())?;
         if fields.is_empty() {
-            return Ok(Hand::Nothing);
+            return Ok(());
         }
         fields.insert(LINEAGE.to_owned(), new_lineage()?);
-        let ticket = Ticket::issue(random()?, false, self.shared.clock.now_ms())?;
+        let ticket = Ticket::issue(random()?, false, shared.clock.now_ms())?;
         let creation = Creation {
-            key: session_key(&self.shared.namespace, &ticket)?,
+            key: session_key(&shared.namespace, &ticket)?,
             fields,
-            idle: self.shared.rules.idle,
-            absolute: self.shared.rules.absolute,
+            idle: shared.rules.idle,
+            absolute: shared.rules.absolute,
             index: None,
             replaces: None,
             again: false,
         };
-        match self.create(&creation).await? {
-            Created::Done => Ok(Hand::Give(ticket)),
-            Created::Full => Err(full()),
-            Created::Taken | Created::Changed(_) => Err(taken()),
+        match self.create(&creation, &shared.rules).await? {
+            Created::Done => self.lock().go_on_with(Hand::Give(ticket)),
+            Created::Full => return Err(full()),
+            Created::Taken | Created::Changed(_) => return Err(taken()),
         }
+        Ok(())
     }
 
-    /// Commits the changes, then gives the session a new secret, whose former one is dead at once.
-    async fn renew_now(&self, ticket: &Ticket, pending: &Pending) -> Result<Hand> {
-        let key = session_key(&self.shared.namespace, ticket)?;
-        if !pending.is_empty() && self.change(pending, &key).await?.is_some() {
-            count(&self.shared.counters.gone);
-            return Ok(Hand::Nothing);
-        }
+    /// Gives the session a new secret, whose former one is dead at once.
+    async fn renew_now(&self, key: &SessionKey) -> Result<()> {
+        let Some(ticket) = self.ticket() else { return Ok(()) };
         let next = Ticket::issue(ticket.tag, ticket.of_user, self.shared.clock.now_ms())?;
-        match self.rotate_to(ticket, &next, Successor::Alone).await? {
-            crate::store::Rotated::Done => Ok(Hand::Give(next)),
-            _ => {
-                count(&self.shared.counters.gone);
-                Ok(Hand::Nothing)
+        match self.rotate_to(key, &next, Successor::Alone).await? {
+            Rotated::Done => self.lock().go_on_with(Hand::Give(next)),
+            Rotated::Forwarded(_) | Rotated::Gone => self.drop_changes(),
+        }
+        Ok(())
+    }
+
+    /// Signs out. Only who has ended the session takes its cookie away: a late response may meet a newer one.
+    async fn sign_out_now(&self) -> Result<()> {
+        if let Some(key) = self.key()? {
+            let ended = self.end_session(&key, None, Ending::Mark).await? == Removed::Done;
+            count(if ended { &self.shared.counters.commits } else { &self.shared.counters.gone });
+            if !ended {
+                self.lock().known = Known::Ended;
+                return Ok(());
             }
         }
-    }
-
-    /// Signs out.
-    async fn sign_out_now(&self, ticket: Option<Ticket>) -> Result<Hand> {
-        if let Some(ticket) = ticket {
-            let key = session_key(&self.shared.namespace, &ticket)?;
-            let ending = if ticket.of_user { Ending::Remove } else { Ending::Mark };
-            count(match self.end_session(&key, None, ending).await? {
-                Removed::Done => &self.shared.counters.commits,
-                Removed::Gone | Removed::Changed(_) => &self.shared.counters.gone,
-            });
+        let mut state = self.lock();
+        if state.had_cookie(&self.shared) {
+            state.go_on_with(Hand::Take);
         }
-        Ok(if self.lock().had_cookie(&self.shared) { Hand::Take } else { Hand::Nothing })
+        Ok(())
     }
 
-    pub(crate) async fn create(&self, creation: &Creation) -> Result<Created> {
+    pub(crate) async fn create(&self, creation: &Creation, rules: &Rules) -> Result<Created> {
         let meter = self.meter()?;
-        let created = self.shared.store.create(creation, &self.shared.rules, meter.left).await;
+        let created = self.shared.store.create(creation, rules, meter.left).await;
         let created = self.watch(created)?;
         if created == Created::Done {
             count(&self.shared.counters.commits);
@@ -289,20 +310,6 @@ impl Visit {
     ) -> Result<Removed> {
         let meter = self.meter()?;
         self.watch(self.shared.store.end(key, version, ending, meter.left).await)
-    }
-
-    /// Whether a new session may follow the one of this ticket, which is not there.
-    ///
-    /// A late response must not replace the cookie that a sign-in, or a sign-out, has set meanwhile. A guest's
-    /// session that was ended has left its mark, so without one it has expired. A user's leaves none: there, only
-    /// age tells; and a user signs in again anyway.
-    fn may_follow(&self, ticket: &Ticket) -> bool {
-        if !ticket.of_user {
-            return true;
-        }
-        let absolute = u64::try_from(self.shared.rules.absolute.as_millis()).unwrap_or(u64::MAX);
-        let over = (u64::from(ticket.issued) * 1_000).saturating_add(absolute).saturating_add(SKEW_MS);
-        self.shared.clock.now_ms() > over
     }
 }
 

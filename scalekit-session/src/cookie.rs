@@ -134,9 +134,11 @@ fn to_header(text: &Text<'_>) -> Result<HeaderValue> {
 }
 
 /// What a request's cookies hold, looked at when somebody asks: a request that does not use its session pays for no MAC.
+#[derive(Default)]
 pub(crate) enum Carried {
     /// Nearly always there is one header.
     Unread(Option<HeaderValue>, Vec<HeaderValue>),
+    #[default]
     Nothing,
     Forged,
     Ticket(Ticket),

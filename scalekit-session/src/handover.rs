@@ -31,12 +31,23 @@ struct Before {
 }
 
 impl Visit {
-    pub(crate) async fn hand_over(&self, asked: &Asked, pending: &Pending) -> Result<Hand> {
+    pub(crate) async fn hand_over(&self, asked: &mut Asked, pending: &Pending) -> Result<()> {
+        let ticket = self.create_for(asked, pending).await?;
+        self.lock().go_on_with(Hand::Give(ticket));
+        Ok(())
+    }
+
+    /// The new session's ticket; the session that it replaces has ended, or is about to.
+    async fn create_for(&self, asked: &mut Asked, pending: &Pending) -> Result<Ticket> {
         let shared = &self.shared;
         let place = UserPlace::current(&shared.namespace, &shared.ring, &asked.user)?;
-        let ticket = Ticket::issue(place.tag, true, shared.clock.now_ms())?;
+        let (tried, ticket) = match asked.ticket.clone() {
+            Some(ticket) => (true, ticket),
+            None => (false, Ticket::issue(place.tag, true, shared.clock.now_ms())?),
+        };
+        asked.ticket = Some(ticket.clone());
         let key = session_key(&shared.namespace, &ticket)?;
-        let mut record = self.load().await?;
+        let mut record = self.fetch().await?;
         let before = match self.ticket().filter(|_| record.is_some()) {
             Some(old) => Some(self.before(&old, &key, asked)?),
             None => None,
@@ -59,28 +70,30 @@ impl Visit {
                 }),
                 again,
             };
-            match self.create(&creation).await? {
+            match self.create(&creation, &shared.rules.with_room_for(kept)).await? {
                 Created::Done => {}
                 Created::Changed(now) => {
                     record = Some(Arc::new(now));
                     continue;
                 }
                 Created::Full => return Err(full()),
+                // An earlier try, whose answer did not come, has created it.
+                Created::Taken if tried => {}
                 Created::Taken => return Err(taken()),
             }
             let Some(Before { key: old, ending, .. }) = before.as_ref().filter(|before| !before.at_once)
             else {
-                return Ok(Hand::Give(ticket));
+                return Ok(ticket);
             };
             match self.end_session(old, version, *ending).await {
                 Ok(Removed::Changed(now)) => {
                     record = Some(Arc::new(now));
                     again = true;
                 }
-                Ok(Removed::Done | Removed::Gone) => return Ok(Hand::Give(ticket)),
+                Ok(Removed::Done | Removed::Gone) => return Ok(ticket),
                 Err(_) => {
                     shared.end_later(old.clone(), *ending, Delay::Pause);
-                    return Ok(Hand::Give(ticket));
+                    return Ok(ticket);
                 }
             }
         }
@@ -90,7 +103,7 @@ impl Visit {
                 if self.end_session(&old, None, ending).await.is_err() {
                     shared.end_later(old, ending, Delay::Pause);
                 }
-                Ok(Hand::Give(ticket))
+                Ok(ticket)
             }
             None => {
                 let message = "the session changed again and again during the sign-in";
@@ -100,12 +113,11 @@ impl Visit {
     }
 
     fn before(&self, old: &Ticket, new: &SessionKey, asked: &Asked) -> Result<Before> {
-        let key = session_key(&self.shared.namespace, old)?;
-        let ending = match (old.of_user, asked.fresh) {
-            (true, _) => Ending::Remove,
-            (false, true) => Ending::Mark,
+        let key = self.key()?.unwrap_or(session_key(&self.shared.namespace, old)?);
+        let ending = match old.of_user || asked.fresh {
+            true => Ending::Mark,
             // The answer may be lost: then the guest still has its basket.
-            (false, false) => Ending::Retire,
+            false => Ending::Retire,
         };
         let at_once = self.shared.store.spans_prefixes() || key.prefix == new.prefix;
         Ok(Before { key, ending, at_once })

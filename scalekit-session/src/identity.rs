@@ -8,10 +8,11 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use scalekit_core::{Error, ErrorKind, Principal, Result};
+use sha2::{Digest, Sha256};
 
 use crate::{
     Content, ReadSession, Session,
-    address::{UserPlace, handle},
+    address::UserPlace,
     cookie::random,
     metrics::count,
     store::{Ending, Listed, Removed, Rules, SessionKey},
@@ -166,13 +167,23 @@ impl Session {
         let user = Principal::user(user.id()).tenant(user.tenant_id());
         let other = owner.is_some_and(|owner| owner != user);
         let mut state = self.visit().lock();
-        let fresh = other || matches!(state.fate, Fate::SignOut | Fate::Revoked);
-        if fresh {
+        let fresh = other || matches!(state.fate, Fate::SignOut);
+        let instead = matches!(&state.fate, Fate::SignIn(asked) if asked.user != user);
+        if other || instead {
             state.pending.clear();
         }
         let kept = record.as_ref().filter(|_| !fresh).and_then(|record| record.lineage());
         let lineage = kept.map_or_else(new_lineage, |lineage| Ok(lineage.to_owned()))?;
-        state.fate = Fate::SignIn(Box::new(Asked { user, device, lineage, idle, absolute, merge, fresh }));
+        state.fate = Fate::SignIn(Box::new(Asked {
+            user,
+            device,
+            lineage,
+            idle,
+            absolute,
+            merge,
+            fresh,
+            ticket: None,
+        }));
         Ok(())
     }
 
@@ -190,18 +201,20 @@ impl Session {
         Ok(())
     }
 
-    /// Signs out, in the commit: the session is removed, and the response takes the cookie away.
+    /// Signs out, in the commit: the session is removed, and the response takes the cookie away. What is written afterwards,
+    /// such as a notice to be shown, is kept in a new guest's session.
+    ///
+    /// If the session had ended already, the cookie stays, and opens nothing: another tab may have signed in since.
     ///
     /// # Errors
     /// [`ErrorKind::Misuse`] on a route whose changes are recorded in a transaction. If the store fails in
     /// the commit, the response is 503 and the cookie stays.
     pub async fn sign_out(&self) -> Result<()> {
         self.refuse_if_enlisted("a sign-out")?;
+        self.visit().settled().await;
         let mut state = self.visit().lock();
         state.pending.clear();
-        if !matches!(state.fate, Fate::Revoked) {
-            state.fate = Fate::SignOut;
-        }
+        state.fate = Fate::SignOut;
         Ok(())
     }
 
@@ -212,28 +225,22 @@ impl Session {
     /// # Errors
     /// The store's failure.
     pub async fn revoke(&self, id: &str) -> Result<bool> {
-        let shared = &self.visit().shared;
+        let mine = self.own_handle().await?;
         for UserPlace { index, prefix, .. } in self.places().await? {
-            let listed = {
-                let meter = self.visit().meter()?;
-                self.visit().watch(shared.store.list(&index, &prefix, &shared.rules, meter.left).await)?
-            };
-            if let Some(Listed { member, .. }) = listed.into_iter().find(|one| handle(&one.member) == id) {
-                let key = SessionKey { prefix, member };
-                let own = self.visit().key()?.is_some_and(|mine| mine == key);
-                let ended = self.visit().end_session(&key, None, Ending::Remove).await? == Removed::Done;
-                if own {
-                    let mut state = self.visit().lock();
-                    state.pending.clear();
-                    state.fate = Fate::Revoked;
-                }
-                return Ok(ended);
+            let found = self.listed(&index, &prefix).await?.into_iter().find(|one| handle(one) == id);
+            let Some(Listed { member, .. }) = found else { continue };
+            let key = SessionKey { prefix, member };
+            let ended = self.visit().end_session(&key, None, Ending::Mark).await? == Removed::Done;
+            if mine.as_deref() == Some(id) {
+                self.visit().lock().end();
             }
+            return Ok(ended);
         }
         Ok(false)
     }
 
-    /// Ends the user's sessions at once, everywhere; returns how many. Nothing happens without a user.
+    /// Ends the user's sessions at once, everywhere; returns how many. Nothing happens without a user. After a sign-in in the
+    /// same request they are that user's, and so [`Current::Kept`] keeps the session that it begins.
     ///
     /// A sign-in at the same time is either ended too or begins wholly after.
     ///
@@ -253,13 +260,13 @@ impl Session {
             let revoked = shared.store.revoke(&place.index, &place.prefix, except, meter.left).await;
             ended += self.visit().watch(revoked)?;
         }
-        if let (Some(key), Current::Included) = (mine, current) {
-            // Also where the index does not know it.
-            let removed = self.visit().end_session(&key, None, Ending::Remove).await?;
-            ended += u64::from(removed == Removed::Done);
-            let mut state = self.visit().lock();
-            state.pending.clear();
-            state.fate = Fate::Revoked;
+        if current == Current::Included && !places.is_empty() {
+            if let Some(key) = mine {
+                // Also where the index does not know it.
+                let removed = self.visit().end_session(&key, None, Ending::Mark).await?;
+                ended += u64::from(removed == Removed::Done);
+            }
+            self.visit().lock().end();
         }
         if ended > 0 {
             count(&shared.counters.commits);
@@ -269,24 +276,23 @@ impl Session {
 }
 
 impl ReadSession {
-    /// The user's live sessions, newest first, at most 1,000; empty if nobody is signed in.
+    /// The user's live sessions, newest first, at most as many as [one user may
+    /// have](crate::SessionsBuilder::sessions_per_user) for each key of the ring; empty if nobody is signed in. After a
+    /// sign-in in the same request they are that user's.
     ///
     /// **Round trips**: the load, and one for each key of the ring.
     ///
     /// # Errors
     /// The store's failure.
     pub async fn siblings(&self) -> Result<Vec<Sibling>> {
-        let shared = &self.0.shared;
-        let mine = self.0.key()?;
+        let mine = self.own_handle().await?;
         let mut all = Vec::new();
-        for place in self.places().await? {
-            let meter = self.0.meter()?;
-            let found = shared.store.list(&place.index, &place.prefix, &shared.rules, meter.left).await;
-            all.extend(self.0.watch(found)?.into_iter().map(|one| {
-                let is_mine = |key: &SessionKey| key.prefix == place.prefix && key.member == one.member;
+        for UserPlace { index, prefix, .. } in self.places().await? {
+            all.extend(self.listed(&index, &prefix).await?.into_iter().map(|one| {
+                let id = handle(&one);
                 Sibling {
-                    current: mine.as_ref().is_some_and(is_mine),
-                    id: handle(&one.member),
+                    current: mine.as_ref() == Some(&id),
+                    id,
                     device: one.device,
                     created: UNIX_EPOCH + Duration::from_millis(one.created_ms),
                 }
@@ -303,9 +309,10 @@ impl ReadSession {
     /// # Errors
     /// As [`get`](ReadSession::get).
     pub async fn reauthenticated_within(&self, age: Duration) -> Result<bool> {
+        self.0.settled().await;
         match &self.0.lock().fate {
             Fate::SignIn(_) => return Ok(true),
-            Fate::SignOut | Fate::Revoked => return Ok(false),
+            Fate::SignOut => return Ok(false),
             Fate::Keep | Fate::Renew => {}
         }
         let Some(record) = self.0.load().await? else { return Ok(false) };
@@ -313,15 +320,38 @@ impl ReadSession {
         Ok(record.user()?.is_some() && u128::from(since) <= age.as_millis())
     }
 
-    /// Where the stored session's user may have sessions.
+    /// Where the user may have sessions: the one who signs in, or else whose session is stored.
     async fn places(&self) -> Result<Vec<UserPlace>> {
-        let owner = match self.0.load().await? {
-            Some(record) => record.user()?,
-            None => None,
+        let record = self.0.load().await?;
+        let user = match &self.0.lock().fate {
+            Fate::SignIn(asked) => Some(asked.user.clone()),
+            _ => record.as_ref().map_or(Ok(None), |record| record.user())?,
         };
         let shared = &self.0.shared;
-        owner.map_or(Ok(Vec::new()), |user| UserPlace::all(&shared.namespace, &shared.ring, &user))
+        user.map_or(Ok(Vec::new()), |user| UserPlace::all(&shared.namespace, &shared.ring, &user))
     }
+
+    async fn listed(&self, index: &str, prefix: &str) -> Result<Vec<Listed>> {
+        let shared = &self.0.shared;
+        let meter = self.0.meter()?;
+        self.0.watch(shared.store.list(index, prefix, &shared.rules, meter.left).await)
+    }
+
+    /// The id of the request's own session.
+    async fn own_handle(&self) -> Result<Option<String>> {
+        let record = self.0.load().await?;
+        Ok(record.and_then(|record| Some(handle_of(record.lineage()?, record.created_ms()))))
+    }
+}
+
+/// The id of a session that may be shown: the same whatever secrets it gets, and it opens nothing and finds nothing.
+fn handle(one: &Listed) -> String {
+    handle_of(&one.lineage, one.created_ms)
+}
+
+fn handle_of(lineage: &str, created_ms: u64) -> String {
+    let digest = Sha256::digest(format!("session handle:{lineage}:{created_ms}"));
+    URL_SAFE_NO_PAD.encode(&digest[..12])
 }
 
 pub(crate) fn new_lineage() -> Result<String> {

@@ -20,7 +20,7 @@ use scalekit_core::{
 
 use crate::{
     commit::Hand,
-    cookie::Carried,
+    cookie::{Carried, Ticket},
     metrics::count,
     visit::{Shared, Visit},
 };
@@ -90,24 +90,23 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for Committing<F> {
 async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
     let shared = &visit.shared;
     let status = response.status();
-    let mut hand = mem::replace(&mut visit.lock().hand, Hand::Nothing);
     let wanted = visit.lock().has_work() && shared.commit_on.allows(status);
     if wanted {
-        match visit.commit().await {
-            Ok(Hand::Nothing) => {}
-            Ok(handed) => hand = handed,
-            // A cookie that an earlier commit of this request gave out is sent all the same.
-            Err(error) => response = refuse(&error),
+        // A cookie that an earlier commit of this request gave out is sent all the same.
+        if let Err(error) = visit.commit().await {
+            response = refuse(&error);
         }
+    } else {
+        visit.settled().await;
     }
+    let mut hand = mem::take(&mut visit.lock().hand);
     if matches!(hand, Hand::Nothing) && !response.status().is_server_error() {
         hand = visit.rotate_if_due().await;
     }
+    let give = |ticket: &Ticket| shared.cookie.give(ticket, &shared.namespace, &shared.ring);
     let cookie = match hand {
-        Hand::Nothing => {
-            visit.reissued().map(|ticket| shared.cookie.give(&ticket, &shared.namespace, &shared.ring))
-        }
-        Hand::Give(ticket) => Some(shared.cookie.give(&ticket, &shared.namespace, &shared.ring)),
+        Hand::Nothing => visit.lock().reissued().map(give),
+        Hand::Give(ticket) => Some(give(&ticket)),
         Hand::Take => Some(shared.cookie.take()),
     };
     let was_public = match cookie {

@@ -36,7 +36,7 @@ impl AfterCommit for Visit {
             count(&self.shared.counters.gone);
             return Ok(None);
         }
-        let Some(ticket) = state.ticket(&self.shared).cloned() else {
+        let Some(ticket) = state.newest(&self.shared).cloned() else {
             let message = "a route with a transaction changes a session that is not there: sign in first";
             return Err(Error::new(ErrorKind::Misuse, message));
         };
@@ -60,7 +60,7 @@ impl AfterCommit for Visit {
         let outcome = shared.signals.time(Hop::Cache, "session_commit", commit).await;
         let _ = shared.applied(shared.watch(outcome)?)?;
         if self.key()?.is_some_and(|own| own == key) {
-            self.lock().known = Known::Not;
+            self.lock().forget();
         }
         Ok(())
     }
@@ -68,7 +68,9 @@ impl AfterCommit for Visit {
     async fn refresh(&self) -> Result<()> {
         let was_loaded = {
             let mut state = self.lock();
-            !matches!(std::mem::replace(&mut state.known, Known::Not), Known::Not)
+            let was_loaded = !matches!(state.known, Known::Not);
+            state.forget();
+            was_loaded
         };
         if was_loaded {
             self.load().await?;

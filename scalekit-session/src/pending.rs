@@ -150,6 +150,11 @@ impl Pending {
         }
     }
 
+    /// Leaves out what would be done twice if it had been done already.
+    pub(crate) fn keep_repeatable(&mut self) {
+        self.0.retain(|_, wish| matches!(wish, Wish::Set(_) | Wish::Remove));
+    }
+
     /// Whether some change depends on what the field held.
     pub(crate) fn has_updates(&self) -> bool {
         self.0.values().any(|wish| matches!(wish, Wish::Update(_)))

@@ -88,9 +88,10 @@ impl ReadSession {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn user(&self) -> Result<Option<Principal>> {
+        self.0.settled().await;
         match self.0.lock().fate.clone() {
             Fate::SignIn(asked) => return Ok(Some(asked.user)),
-            Fate::SignOut | Fate::Revoked => return Ok(None),
+            Fate::SignOut => return Ok(None),
             Fate::Keep | Fate::Renew => {}
         }
         self.0.load().await?.map_or(Ok(None), |record| record.user())
@@ -104,6 +105,7 @@ impl ReadSession {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn lineage(&self) -> Result<Option<String>> {
+        self.0.settled().await;
         if let Fate::SignIn(asked) = self.0.lock().fate.clone() {
             return Ok(Some(asked.lineage));
         }

@@ -55,30 +55,25 @@ impl Visit {
             now.saturating_sub(u64::from(ticket.issued) * 1_000) >= every.as_millis() as u64
         };
         let Some(ticket) = ticket.filter(due) else { return Hand::Nothing };
-        let Some(next) = ticket.successors(&self.shared.ring, now).into_iter().next() else {
-            return Hand::Nothing;
-        };
-        match self.rotate_to(&ticket, &next, Successor::Forwarded).await {
+        let next = ticket.successors(&self.shared.ring, now).into_iter().next();
+        let (Some(next), Ok(Some(key))) = (next, self.key()) else { return Hand::Nothing };
+        match self.rotate_to(&key, &next, Successor::Forwarded).await {
             Ok(Rotated::Done) => Hand::Give(next),
-            Ok(Rotated::Forwarded(at)) => {
-                self.follow(&at, true);
-                self.ticket().filter(|ticket| ticket.digest() == at.member).map_or(Hand::Nothing, Hand::Give)
-            }
-            Ok(Rotated::Gone) | Err(_) => Hand::Nothing,
+            // Who has rotated it meanwhile hands it out; if that does not arrive, the next request gets it.
+            Ok(Rotated::Forwarded(_) | Rotated::Gone) | Err(_) => Hand::Nothing,
         }
     }
 
     /// Moves the session to the key of another ticket.
     pub(crate) async fn rotate_to(
         &self,
-        from: &Ticket,
+        from: &SessionKey,
         to: &Ticket,
         successor: Successor,
     ) -> Result<Rotated> {
-        let key = |ticket| session_key(&self.shared.namespace, ticket);
-        let (from, to) = (key(from)?, key(to)?);
+        let to = session_key(&self.shared.namespace, to)?;
         let meter = self.meter()?;
-        let rotated = self.watch(self.shared.store.rotate(&from, &to, successor, meter.left).await)?;
+        let rotated = self.watch(self.shared.store.rotate(from, &to, successor, meter.left).await)?;
         if rotated == Rotated::Done {
             count(&self.shared.counters.rotations);
         }
@@ -101,7 +96,7 @@ impl Shared {
             "a session's former secret was used after it had been rotated: it may have been stolen"
         );
         if self.on_reuse == OnReuse::End {
-            self.end_later(at, Ending::Remove, Delay::None);
+            self.end_later(at, Ending::Mark, Delay::None);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     ops::{encode, member_name},
     pending::{Rerun, not_a_number},
     store::Committed,
-    visit::{Fate, Known},
+    visit::Fate,
 };
 
 /// How often an `update` starts over because the same request changed the field while its closure ran.
@@ -181,29 +181,28 @@ impl Session {
     /// Commits now what was asked for so far, in place of after the handler: for a handler whose answer is a stream, also
     /// while that goes on; and for one that must know that it is done before it goes on.
     ///
-    /// A cookie that this gives or takes goes with the response; a handler that panics afterwards, or a client that hangs
-    /// up, loses it. What is asked for afterwards is committed by the next
-    /// call, or after the handler. **Round trips**: those of a commit.
+    /// It goes on if the call is dropped, and calls at the same time come one after the other. A cookie that this gives or
+    /// takes goes with the response; a handler that panics afterwards, or a client that hangs up, loses it. What is asked
+    /// for afterwards is committed by the next call, or after the handler. A request that has read its session goes on with
+    /// it where another one gives that a new secret meanwhile. **Round trips**: those of a commit.
     ///
     /// # Errors
-    /// Those of a commit; nothing is forgotten, and the commit after the handler tries again. [`ErrorKind::Misuse`] on a
+    /// Those of a commit. The commit after the handler tries again; only additions, appended entries and closures whose
+    /// outcome is unknown are not tried again, since they may have been made. [`ErrorKind::Misuse`] on a
     /// route whose changes are recorded in a transaction, and for what needs a cookie when the head of the response has
     /// been sent: a first session, a sign-in, a sign-out.
-    pub async fn commit_now(&self) -> Result<()> {
+    pub async fn commit_now(&self) -> Result<Applied> {
         self.refuse_if_enlisted("a commit of its own")?;
         {
             let mut state = self.visit().lock();
-            if !state.has_work() {
-                return Ok(());
-            }
             let plain = matches!(state.fate, Fate::Keep) && state.ticket(&self.visit().shared).is_some();
-            if state.answered && !plain {
+            if state.answered && state.has_work() && !plain {
                 let message =
                     "the response is under way: a session that begins, ends or is signed in needs its cookie";
                 return Err(Error::new(ErrorKind::Misuse, message));
             }
         }
-        self.visit().commit_now().await
+        self.visit().commit().await
     }
 
     /// Applies changes to this session now, once for an operation id, however often it is called.
@@ -220,7 +219,7 @@ impl Session {
         let (store, rules) = (&self.visit().shared.store, &self.visit().shared.rules);
         let outcome =
             self.visit().watch(store.commit(&key, &changes, Some(operation), rules, meter.left).await)?;
-        self.visit().lock().known = Known::Not;
+        self.visit().lock().forget();
         self.visit().shared.applied(outcome)
     }
 
@@ -233,13 +232,13 @@ impl Session {
     }
 }
 
-/// What became of [`Session::apply`].
+/// What became of changes: of [`Session::apply`] and [`Session::commit_now`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Applied {
-    /// The changes were made.
+    /// They were made.
     Done,
-    /// The operation had been applied before.
+    /// The operation had been applied before; only of `apply`.
     Before,
     /// The session has ended; the changes were dropped and counted.
     Gone,

@@ -36,10 +36,11 @@ pub(crate) const RETIREMENT: Duration = Duration::from_secs(30);
 /// | a guest's session whose content a sign-in took over | the same, until when | `Live`, then `Ended` | `Ended` | `Done` |
 /// | a rotated session's former key | the key that it has now | `Forwarded` | as under that key | as under that key |
 /// | the same, after the grace | the same, until when | `Reused` | `Ended` | as under that key |
+/// | the same, of a rotation without a grace | the same | `Ended` | `Ended` | as under that key |
 /// | the mark of a session that was ended | nothing | `Ended` | `Ended` | `Gone` |
 ///
 /// A former key forwards until the new one is first read, and for the grace after that; so a client that never got the
-/// new one loses nothing.
+/// new one loses nothing. A commit with an operation id follows in any case: its changes were decided before.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Reads a session, and moves its idle deadline if that gains at least a tenth of the idle time. What may still be
@@ -68,7 +69,8 @@ pub trait Store: Send + Sync + 'static {
         budget: Duration,
     ) -> Result<Removed>;
 
-    /// Moves a session to a key of the same prefix.
+    /// Moves a session to a key of the same prefix. One that leaves no grace moves a session that was rotated meanwhile,
+    /// too.
     async fn rotate(
         &self,
         from: &SessionKey,
@@ -80,7 +82,7 @@ pub trait Store: Send + Sync + 'static {
     /// The live sessions of an index, newest first.
     async fn list(&self, index: &str, prefix: &str, rules: &Rules, budget: Duration) -> Result<Vec<Listed>>;
 
-    /// Removes all sessions of an index but `except`; returns how many.
+    /// Ends all sessions of an index but `except`, whichever of its keys that names; returns how many.
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64>;
 
     /// Finds a session without using it: the key that it has now.
@@ -118,6 +120,16 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The same, for a session that takes over another one's content: that it has lived with, whatever the limits are now.
+    pub(crate) fn with_room_for(&self, kept: Option<&Record>) -> Self {
+        let held = kept.map(Record::size).unwrap_or_default();
+        Self {
+            max_fields: self.max_fields.max(held.fields),
+            max_bytes: self.max_bytes.max(held.bytes),
+            ..self.clone()
+        }
+    }
+
     /// Whether sessions can live so long.
     pub(crate) fn check(&self) -> Result<()> {
         let Self { idle, absolute, .. } = self;

@@ -5,14 +5,16 @@ use std::{
     time::Duration,
 };
 
-use scalekit_core::{Clock, Error, ErrorKind, Hop, KeyRing, Principal, Result, Signals};
+use scalekit_core::{Clock, Error, ErrorKind, Hop, KeyRing, Result, Signals};
 use tokio::time::Instant;
 
+mod state;
+
+pub(crate) use self::state::{Asked, Fate, Known, Merge, State};
 use crate::{
     CommitOn, Cookie, OnReuse, Store,
     address::session_key,
     commit::Hand,
-    content::Content,
     cookie::{Carried, Ticket},
     leftover::Leftovers,
     metrics::{Counters, count},
@@ -43,87 +45,22 @@ pub(crate) struct Shared {
 /// Rotations since a ticket was issued that are followed.
 const MAX_FOLLOWED: u32 = 16;
 
+/// One at a time.
+type Turn = tokio::sync::Mutex<()>;
+
 pub(crate) struct Visit {
     pub(crate) shared: Arc<Shared>,
     state: Mutex<State>,
     /// Parallel reads of one request share one load.
-    loading: tokio::sync::Mutex<()>,
+    loading: Turn,
+    /// Its commits come one after the other, each in a task of its own.
+    pub(crate) committing: Turn,
 }
-
-pub(crate) struct State {
-    pub(crate) carried: Carried,
-    /// The session has another ticket than the request came with.
-    pub(crate) former: bool,
-    /// The client is to get it.
-    reissue: bool,
-    /// What a commit that was asked for by the handler left to hand out.
-    pub(crate) hand: Hand,
-    /// The response is under way: its cookies are decided.
-    pub(crate) answered: bool,
-    pub(crate) known: Known,
-    /// Somebody has read the session, or has seen that there is none.
-    pub(crate) read: bool,
-    pub(crate) pending: Pending,
-    pub(crate) fate: Fate,
-    /// A transaction records the changes: the layer commits nothing.
-    pub(crate) enlisted: bool,
-    spent: Duration,
-}
-
-#[derive(Clone)]
-pub(crate) enum Known {
-    Not,
-    /// There was none, or it expired.
-    Missing,
-    /// It was ended while this request was under way.
-    Ended,
-    Found(Arc<Record>),
-}
-
-/// What is to become of the session as a whole.
-#[derive(Clone)]
-pub(crate) enum Fate {
-    Keep,
-    SignIn(Box<Asked>),
-    /// It goes on under a new secret.
-    Renew,
-    SignOut,
-    /// It has been removed already.
-    Revoked,
-}
-
-/// What a sign-in asks for.
-#[derive(Clone)]
-pub(crate) struct Asked {
-    pub(crate) user: Principal,
-    pub(crate) device: String,
-    pub(crate) lineage: String,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) absolute: Option<Duration>,
-    pub(crate) merge: Option<Merge>,
-    /// The session before belongs to somebody else: nothing of it is kept.
-    pub(crate) fresh: bool,
-}
-
-/// Decides what is kept of the session before; runs again if that changes meanwhile.
-pub(crate) type Merge = Arc<dyn Fn(&mut Content) -> Result<()> + Send + Sync>;
 
 impl Visit {
     pub(crate) fn new(shared: Arc<Shared>, carried: Carried) -> Self {
-        let state = State {
-            carried,
-            former: false,
-            reissue: false,
-            hand: Hand::Nothing,
-            answered: false,
-            known: Known::Not,
-            read: false,
-            pending: Pending::default(),
-            fate: Fate::Keep,
-            enlisted: false,
-            spent: Duration::ZERO,
-        };
-        Self { shared, state: Mutex::new(state), loading: tokio::sync::Mutex::default() }
+        let state = State { carried, ..State::default() };
+        Self { shared, state: Mutex::new(state), loading: Turn::default(), committing: Turn::default() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,15 +71,10 @@ impl Visit {
     /// still use the session, but sends no cookie.
     pub(crate) fn is_to_finish(&self) -> bool {
         let mut state = self.lock();
-        let is_used = state.read || state.has_work() || !matches!(state.hand, Hand::Nothing);
+        let is_used =
+            state.read || state.under_way || state.has_work() || !matches!(state.hand, Hand::Nothing);
         state.answered = !is_used;
         is_used
-    }
-
-    /// The ticket that the client is to get because it came with a former one.
-    pub(crate) fn reissued(&self) -> Option<Ticket> {
-        let mut state = self.lock();
-        state.reissue.then(|| state.ticket(&self.shared).cloned()).flatten()
     }
 
     /// The ticket that the request came with.
@@ -150,40 +82,73 @@ impl Visit {
         self.lock().ticket(&self.shared).cloned()
     }
 
-    /// The key of the session that the request came with.
+    /// The key of the request's session.
     pub(crate) fn key(&self) -> Result<Option<SessionKey>> {
-        self.ticket().map(|ticket| session_key(&self.shared.namespace, &ticket)).transpose()
+        let mut state = self.lock();
+        if state.at.is_none() {
+            let ticket = state.ticket(&self.shared);
+            state.at = ticket.map(|ticket| session_key(&self.shared.namespace, ticket)).transpose()?;
+        }
+        Ok(state.at.clone())
     }
 
     /// The session as it is stored, read once in a request; `None` if there is none.
+    ///
+    /// Waits for a commit of this request that is under way, so that nobody sees it half done.
     pub(crate) async fn load(&self) -> Result<Option<Arc<Record>>> {
+        self.settled().await;
+        self.fetch().await
+    }
+
+    /// Waits for a commit of this request that is under way.
+    pub(crate) async fn settled(&self) {
+        if self.lock().under_way {
+            drop(self.committing.lock().await);
+        }
+    }
+
+    /// As [`load`](Self::load), for the commit itself.
+    pub(crate) async fn fetch(&self) -> Result<Option<Arc<Record>>> {
         if let Some(known) = self.known() {
             return Ok(known);
         }
         let _turn = self.loading.lock().await;
-        if let Some(known) = self.known() {
-            return Ok(known);
-        }
-        let Some(key) = self.key()? else {
+        loop {
+            if let Some(known) = self.known() {
+                return Ok(known);
+            }
+            // What the response says depends on the cookie, also where the store does not answer.
+            self.lock().read = true;
+            let Some(key) = self.key()? else {
+                self.lock().known = Known::Missing;
+                return Ok(None);
+            };
+            let generation = self.lock().generation;
+            let known = self.look_up(&key).await?;
             let mut state = self.lock();
-            (state.known, state.read) = (Known::Missing, true);
-            return Ok(None);
+            if state.generation == generation {
+                state.admitted |= matches!(known, Known::Found(_));
+                state.known = known;
+            }
+        }
+    }
+
+    async fn look_up(&self, key: &SessionKey) -> Result<Known> {
+        let loaded = match self.read(key).await? {
+            Loaded::Ended | Loaded::Reused(_) if self.has_moved_on(key).await? => match self.key()? {
+                Some(key) => self.read(&key).await?,
+                None => Loaded::Ended,
+            },
+            loaded => loaded,
         };
-        let meter = self.meter()?;
-        count(&self.shared.counters.loads);
-        let Shared { store, rules, signals, .. } = &*self.shared;
-        let load = store.load(&key, rules, meter.left);
-        let loaded = signals.time(Hop::Cache, "session_load", load).await;
-        let loaded = self.watch(loaded).map_err(without_effect)?;
-        let known = match loaded {
+        Ok(match loaded {
             Loaded::Live(record) => {
                 self.shared.end_guest(&record);
                 self.shared.weigh(&record);
                 Known::Found(Arc::new(record))
             }
             Loaded::Forwarded { at, record, unread } => {
-                // Once the new secret is in use, it is not given to whoever comes with the former.
-                self.follow(&at, unread);
+                self.came_by_former(&at, unread);
                 Known::Found(Arc::new(record))
             }
             Loaded::Reused(at) => {
@@ -192,41 +157,65 @@ impl Visit {
             }
             Loaded::Ended => Known::Ended,
             Loaded::Missing => Known::Missing,
-        };
-        let mut state = self.lock();
-        (state.known, state.read) = (known, true);
-        drop(state);
-        Ok(self.known().flatten())
+        })
     }
 
-    /// Takes the ticket of the key that the session has now, if it follows from the one that the request came with.
-    /// Else the request goes on by its own, which leads there, too.
-    pub(crate) fn follow(&self, at: &SessionKey, reissue: bool) {
-        let Some(mut ticket) = self.ticket() else { return };
+    async fn read(&self, key: &SessionKey) -> Result<Loaded> {
+        let meter = self.meter()?;
+        count(&self.shared.counters.loads);
+        let Shared { store, rules, signals, .. } = &*self.shared;
+        let load = store.load(key, rules, meter.left);
+        let loaded = signals.time(Hop::Cache, "session_load", load).await;
+        self.watch(loaded).map_err(without_effect)
+    }
+
+    /// Whether another request has given the session a key to which this one's leads no more. This one was let in before,
+    /// and goes on there.
+    pub(crate) async fn has_moved_on(&self, key: &SessionKey) -> Result<bool> {
+        if !self.lock().admitted {
+            return Ok(false);
+        }
+        let now = {
+            let meter = self.meter()?;
+            let now = self.shared.store.peek(key, meter.left).await;
+            self.watch(now).map_err(without_effect)?
+        };
+        let moved = now.filter(|now| now != key);
+        let mut state = self.lock();
+        state.at = moved.clone().or(state.at.take());
+        Ok(moved.is_some())
+    }
+
+    /// The request's ticket leads to the session, whose key is another one now. Unless that has been used, its ticket did
+    /// perhaps not arrive, and is handed out once more, to a client that had the former in time.
+    fn came_by_former(&self, at: &SessionKey, unread: bool) {
+        let successor = self.ticket().and_then(|ticket| self.successor(ticket, at));
+        let mut state = self.lock();
+        state.former = true;
+        state.lacking_since = (unread && successor.is_some()).then(Instant::now);
+        state.successor = successor;
+    }
+
+    /// The ticket of this key, if rotations from the other one have led to it.
+    fn successor(&self, mut ticket: Ticket, at: &SessionKey) -> Option<Ticket> {
         for _ in 0..MAX_FOLLOWED {
             let next = ticket.successors(&self.shared.ring, self.shared.clock.now_ms());
-            let Some(first) = next.first().cloned() else { return };
+            let first = next.first().cloned()?;
             if let Some(found) = next.into_iter().find(|next| next.digest() == at.member) {
-                let mut state = self.lock();
-                (state.carried, state.former, state.reissue) = (Carried::Ticket(found), true, reissue);
-                return;
+                return Some(found);
             }
             ticket = first;
         }
+        None
     }
 
     /// What reads of the handler go over.
     pub(crate) async fn base(&self) -> Result<Arc<Record>> {
-        if self.starts_empty() { Ok(Arc::default()) } else { Ok(self.load().await?.unwrap_or_default()) }
-    }
-
-    /// After a sign-out, and for a user who takes over another's session, nothing of what is stored is theirs.
-    pub(crate) fn starts_empty(&self) -> bool {
-        match &self.lock().fate {
-            Fate::SignOut | Fate::Revoked => true,
-            Fate::SignIn(asked) => asked.fresh,
-            Fate::Keep | Fate::Renew => false,
+        self.settled().await;
+        if self.lock().starts_empty() {
+            return Ok(Arc::default());
         }
+        Ok(self.load().await?.unwrap_or_default())
     }
 
     /// The time that the request may still spend on the store; counted until the meter is dropped.
@@ -261,31 +250,6 @@ impl Visit {
             Known::Missing | Known::Ended => Some(None),
             Known::Found(record) => Some(Some(record.clone())),
         }
-    }
-}
-
-impl State {
-    /// The ticket that the request came with: its cookies are looked at when it is first asked for.
-    pub(crate) fn ticket(&mut self, shared: &Shared) -> Option<&Ticket> {
-        self.carried.read(shared)
-    }
-
-    /// Whether the request came with a cookie of our name, whatever was in it.
-    pub(crate) fn had_cookie(&mut self, shared: &Shared) -> bool {
-        self.carried.read(shared);
-        self.carried.had_cookie()
-    }
-
-    /// The field is not there any more.
-    pub(crate) fn forget(&mut self, field: &str) {
-        if let Known::Found(record) = &mut self.known {
-            Arc::make_mut(record).0.remove(field);
-        }
-    }
-
-    /// Whether there is anything to commit.
-    pub(crate) fn has_work(&self) -> bool {
-        !self.enlisted && (!matches!(self.fate, Fate::Keep) || !self.pending.is_empty())
     }
 }
 

@@ -12,7 +12,7 @@ use scalekit_core::{
     ManualClock, Result,
     redis::{Redis, RedisConfig},
 };
-use scalekit_session::{Field, List, ReadSession, RedisStore, Session, Sessions};
+use scalekit_session::{Applied, Field, List, ReadSession, RedisStore, Session, Sessions};
 use scalekit_testkit::{RedisCluster, wait_until};
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
@@ -53,7 +53,7 @@ async fn fields(session: Session) -> Result<String> {
         session.append(SEEN, &number)?;
     }
     session.set(NOTICE, &"once".to_owned())?;
-    session.commit_now().await?;
+    assert_eq!(session.commit_now().await?, Applied::Done);
     let first = session.take(NOTICE).await?;
     let second = session.take(NOTICE).await?;
     Ok(format!("{:?} {first:?} {second:?}", session.list(SEEN).await?))

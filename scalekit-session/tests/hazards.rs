@@ -11,9 +11,9 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::post};
-use common::{Browser, CART, LOCALE, NOTES, VIEWS, flaky::Flaky, on_memory, shop, signed_in};
+use common::{Browser, CART, LOCALE, NOTES, VIEWS, hooked::Flaky, on_memory, shop, signed_in};
 use scalekit_core::{ErrorKind, Principal, Result};
-use scalekit_session::{Field, Session};
+use scalekit_session::{Applied, Field, Session};
 
 /// One request with this handler, then what the session holds.
 async fn after<F, Fut>(handler: F) -> (StatusCode, serde_json::Value)
@@ -98,7 +98,7 @@ async fn a_closure_starts_over_when_its_field_was_set_meanwhile_and_gives_up() {
 #[tokio::test(start_paused = true)]
 async fn another_users_session_that_was_signed_in_over_is_removed_in_the_background() {
     let store = Flaky::new(4);
-    let app = shop(&store.sessions());
+    let app = shop(&store.store.sessions());
     let mut browser = signed_in(&app, "acme", "ada").await;
     let ada = browser.clone();
     let answer = browser.post("/sign-in/acme/bob").await;
@@ -113,7 +113,7 @@ async fn another_users_session_that_was_signed_in_over_is_removed_in_the_backgro
 #[tokio::test(start_paused = true)]
 async fn removals_are_tried_again_within_bounds_and_a_guests_old_id_is_nobody() {
     let store = Flaky::new(u32::MAX);
-    let app = shop(&store.sessions());
+    let app = shop(&store.store.sessions());
     let mut guests = Vec::new();
     for _ in 0..300 {
         let mut browser = Browser::new(&app);
@@ -141,7 +141,7 @@ async fn what_is_taken_is_neither_anothers_nor_lost_for_being_unreadable() {
     const UNREADABLE: Field<u64> = Field::new("locale");
     let (status, all) = after(async |session: Session| {
         session.set(LOCALE, &"de".to_owned())?;
-        session.commit_now().await?;
+        assert_eq!(session.commit_now().await?, Applied::Done);
         let refused = session.take(UNREADABLE).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
         Ok(())
@@ -151,7 +151,7 @@ async fn what_is_taken_is_neither_anothers_nor_lost_for_being_unreadable() {
 
     let (status, _) = after(async |session: Session| {
         session.set(LOCALE, &"de".to_owned())?;
-        session.commit_now().await?;
+        assert_eq!(session.commit_now().await?, Applied::Done);
         session.sign_in(&Principal::user("bob").tenant("acme"), "another").await?;
         assert_eq!(session.take(LOCALE).await?, None, "it was ada's");
         session.sign_out().await?;

@@ -12,7 +12,7 @@ use common::{
 };
 use scalekit_core::{KeyRing, ManualClock, Principal, Result};
 use scalekit_session::{
-    CommitOn, MemoryStore, OnReuse, RedisStore, Session, Sessions, SessionsBuilder, SignIn,
+    Applied, CommitOn, MemoryStore, OnReuse, RedisStore, Session, Sessions, SessionsBuilder, SignIn,
 };
 use scalekit_testkit::{Proxy, at_once, drop_at_each_await, wait_until};
 use serde_json::json;
@@ -244,10 +244,10 @@ async fn what_was_committed_at_once_is_there_and_its_cookie_comes_with_the_respo
     let sessions = on_memory();
     let mut browser = with_route(&sessions, async |session: Session| {
         session.incr(VIEWS, 1)?;
-        session.commit_now().await?;
+        assert_eq!(session.commit_now().await?, Applied::Done);
         assert_eq!(session.counter(VIEWS).await?, 1);
         session.sign_in(&Principal::user("bob").tenant("acme"), "second").await?;
-        session.commit_now().await?;
+        assert_eq!(session.commit_now().await?, Applied::Done);
         assert_eq!(session.user().await?.unwrap().id(), "bob");
         session.set(LOCALE, &"de".to_owned())?;
         // The handler fails: what was committed stays, what was not does not.
@@ -266,7 +266,7 @@ async fn a_commit_that_fails_later_does_not_keep_back_the_cookie_of_an_earlier_o
     let sessions = on_memory();
     let mut browser = with_route(&sessions, async |session: Session| {
         session.sign_in(&Principal::user("bob").tenant("acme"), "second").await?;
-        session.commit_now().await?;
+        assert_eq!(session.commit_now().await?, Applied::Done);
         session.set(LOCALE, &"v".repeat(100_000))?;
         Ok(StatusCode::OK)
     })

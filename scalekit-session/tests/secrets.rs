@@ -11,7 +11,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::{Browser, flaky::Flaky, on_redis, shop};
+use common::{Browser, hooked::Flaky, on_redis, shop};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -68,7 +68,7 @@ async fn no_log_line_and_no_span_tells_a_secret() {
     let server = common::redis().await;
     let flaky = Flaky::new(u32::MAX);
     let issued = AsyncMutex::new(Vec::new());
-    for app in [shop(&on_redis(&server.url())), shop(&flaky.sessions())] {
+    for app in [shop(&on_redis(&server.url())), shop(&flaky.store.sessions())] {
         let mut browser = Browser::new(&app);
         let mut old = Vec::new();
         let plan = [

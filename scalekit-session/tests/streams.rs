@@ -12,7 +12,7 @@ use std::{
 use axum::{Router, routing::get};
 use common::{Browser, VIEWS, ring, shop, signed_in, with};
 use scalekit_core::{ErrorKind, ManualClock, Result};
-use scalekit_session::{MemoryStore, Session, Sessions};
+use scalekit_session::{Applied, MemoryStore, Session, Sessions};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -53,7 +53,7 @@ impl Shop {
     }
 }
 
-fn misuse(outcome: Result<()>) {
+fn misuse(outcome: Result<Applied>) {
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Misuse);
 }
 
@@ -76,7 +76,7 @@ async fn what_needs_a_cookie_is_refused_once_the_head_is_sent_whatever_the_handl
         misuse(stream.commit_now().await);
         let stream = shop.stream(&user, path).await;
         stream.incr(VIEWS, 3).unwrap();
-        stream.commit_now().await.unwrap();
+        assert_eq!(stream.commit_now().await.unwrap(), Applied::Done);
         assert_eq!(user.on(&shop.app).get("/all").await.json()["views"], 3, "{path}");
     }
 }
@@ -90,7 +90,7 @@ async fn a_guests_session_that_expires_under_a_stream_is_not_begun_anew_for_nobo
         let stream = shop.stream(&guest, path).await;
         shop.clock.advance(3 * HOUR);
         stream.incr(VIEWS, 1).unwrap();
-        stream.commit_now().await.unwrap();
+        assert_eq!(stream.commit_now().await.unwrap(), Applied::Gone);
         assert_eq!(shop.store.len(), 0, "{path}");
     }
 }

@@ -4,16 +4,17 @@
 -- c field =old =new (no = : not set).
 -- Returns {'done'} | {'before'} | {'missing'} | {'ended'} | {'conflict', fields and values in turn} | {'full'} | {'number'}.
 -- Atomic: everything is checked before the first write, since a script cannot be rolled back.
-local key, operation = KEYS[1], ARGV[2]
+local key, operation, now = KEYS[1], ARGV[2], clock()
 local about = redis.call('HMGET', key, '!a', '!r', '!t')
 if not about[1] then
-  if redis.call('EXISTS', key) == 0 then return {'missing'} end
+  local over
+  key, over = follow(key, now)
   -- What a transaction has committed arrives however long ago the session was rotated.
-  key = follow(key, clock(), operation ~= '')
-  if not key or key == KEYS[1] then return {'ended'} end
+  if over and operation == '' then return {'ended'} end
   about = redis.call('HMGET', key, '!a', '!r', '!t')
+  if not about[1] then return {redis.call('EXISTS', key) == 0 and 'missing' or 'ended'} end
 end
-if not about[1] or about[2] then return {'ended'} end
+if about[2] then return {'ended'} end
 local deadline, idle = tonumber(about[1]), tonumber(about[3] or ARGV[1])
 
 -- The newest 16 operations: a low-water mark and the ids above it, 32 characters each, in order.
@@ -89,7 +90,5 @@ end
 if marks then redis.call('HSET', key, '!o', marks) end
 redis.call('HINCRBY', key, '!v', 1)
 
-local now = clock()
-local wanted = math.min(now + idle, deadline)
-if wanted - now - redis.call('PTTL', key) >= idle / 10 then redis.call('PEXPIREAT', key, whole(wanted)) end
+touch(key, KEYS[1], idle, deadline, now)
 return {'done'}

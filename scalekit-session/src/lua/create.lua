@@ -11,8 +11,7 @@ local now = clock()
 if ARGV[3] == 'new' and redis.call('EXISTS', key) == 1 then return {'taken'} end
 local replaced
 if old then
-  local followed, where = follow(old, now, true)
-  old = followed or where
+  old = follow(old, now)
   replaced = redis.call('HMGET', old, '!a', '!v', '!i')
   if replaced[1] and ARGV[4] ~= '' and replaced[2] ~= ARGV[4] then return with_fields('changed', old) end
 end
@@ -28,19 +27,21 @@ if replaced and replaced[1] then
   finish(old, ARGV[5], now)
 end
 if index then
+  local prefix, most = ARGV[7], tonumber(ARGV[8])
   redis.call('HSET', key, '!i', index)
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', '(' .. whole(now))
-  redis.call('ZADD', index, whole(deadline), ARGV[6])
-  local over = redis.call('ZCARD', index) - tonumber(ARGV[8])
-  if over > 0 then
-    for _, member in ipairs(redis.call('ZRANGE', index, 0, over - 1)) do
-      if member ~= ARGV[6] then
-        if redis.call('UNLINK', ARGV[7] .. member) == 1 then tell('e', ARGV[7] .. member) end
-        redis.call('ZREM', index, member)
-      end
+  redis.call('ZADD', index, whole(now), ARGV[6])
+  if redis.call('PTTL', index) < deadline - now then redis.call('PEXPIREAT', index, whole(deadline)) end
+  -- Nobody tells the index of a session that expires. The oldest are looked at with each sign-in; all of them before
+  -- one that lives has to go.
+  local look = redis.call('ZCARD', index) > most and -1 or 7
+  for _, member in ipairs(redis.call('ZRANGE', index, 0, look)) do
+    if redis.call('EXISTS', prefix .. member) == 0 then redis.call('ZREM', index, member) end
+  end
+  for _, member in ipairs(redis.call('ZRANGE', index, 0, -1 - most)) do
+    if member ~= ARGV[6] then
+      finish(prefix .. member, 'mark', now)
+      redis.call('ZREM', index, member)
     end
   end
-  local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
-  redis.call('PEXPIREAT', index, whole(tonumber(last[2])))
 end
 return {'done'}

@@ -1,10 +1,9 @@
 -- Ends a session, and its entry in its user's index.
--- KEYS[1]: the session. ARGV: 1 the version it must have, or '', 2 its member in the index, 3 'remove' | 'mark' | 'retire'.
+-- KEYS[1]: the session. ARGV: 1 the version it must have, or '', 2 its member in the index, 3 'mark' | 'retire'.
 -- Returns {'done'} | {'gone'} | {'changed', fields and values in turn}.
 -- Atomic: a change that came in between is seen, and none can come after. The index shares the session's slot.
 local now = clock()
-local key, where = follow(KEYS[1], now, true)
-key = key or where
+local key = follow(KEYS[1], now)
 local about = redis.call('HMGET', key, '!a', '!v', '!i')
 if not about[1] then return {'gone'} end
 if ARGV[1] ~= '' and about[2] ~= ARGV[1] then return with_fields('changed', key) end

@@ -2,15 +2,14 @@
 -- KEYS[1]: its key. ARGV: 1 idle ms, 2 grace ms.
 -- Returns a word, a key and fields with their values in turn: 'live' and its key | 'unread' or 'read', if it was
 -- rotated, and its key now | 'reused' and its key now | 'ended' | 'missing'.
--- Atomic, so that a session that ends meanwhile is not given a new deadline. The deadline moves only if that gains a
--- tenth of the idle time, and never past the absolute one.
+-- Atomic, so that a session that ends meanwhile is not given a new deadline.
 local now = clock()
-local key, where = follow(KEYS[1], now)
-if not key then return {'reused', where, {}} end
+local key, over = follow(KEYS[1], now)
 local all, at = redis.call('HGETALL', key), {}
 if #all == 0 then return {'missing', '', {}} end
 for i = 1, #all, 2 do at[all[i]] = all[i + 1] end
-if not at['!a'] or (at['!r'] and now > tonumber(at['!r'])) then return {'ended', '', {}} end
+if over == 'dead' or not at['!a'] or (at['!r'] and now > tonumber(at['!r'])) then return {'ended', '', {}} end
+if over then return {'reused', key, {}} end
 
 local idle = tonumber(at['!t'] or ARGV[1])
 if key == KEYS[1] then
@@ -24,13 +23,6 @@ if key == KEYS[1] then
   -- The guest's session that it has replaced may be in another slot: the caller ends it.
   if at['!g'] then redis.call('HDEL', key, '!g') end
 end
-local wanted = math.min(now + idle, tonumber(at['!a']))
-if not at['!r'] and wanted - now - redis.call('PTTL', key) >= idle / 10 then
-  redis.call('PEXPIREAT', key, whole(wanted))
-  -- As long as nobody has read the session by its new key, the former one must not expire before it.
-  if key ~= KEYS[1] and redis.call('HEXISTS', KEYS[1], '!q') == 0 then
-    redis.call('PEXPIREAT', KEYS[1], whole(wanted))
-  end
-end
+if not at['!r'] then touch(key, KEYS[1], idle, tonumber(at['!a']), now) end
 local word = key == KEYS[1] and 'live' or redis.call('HEXISTS', KEYS[1], '!q') == 0 and 'unread' or 'read'
 return {word, key, all}

@@ -12,13 +12,13 @@ use async_trait::async_trait;
 use scalekit_core::{Clock, OperationId, Result, SystemClock};
 use tokio::sync::broadcast;
 
-use self::state::{Place, State, adds_up, marked, ms};
+use self::state::{Entry, Over, State, adds_up, marked, ms};
 use super::{
     Change, Committed, Created, Creation, Ending, Listed, Loaded, Record, Removed, Replaced, Rotated, Rules,
     SessionKey, Store, Successor, Tidings, Told,
     record::{
-        CREATED, DEADLINE, DEVICE, FORWARD, GUEST, INDEX, OPERATIONS, PREDECESSOR, RETIRED, Size, UNTIL,
-        VERSION,
+        CREATED, DEADLINE, DEVICE, ENDED, FORWARD, GUEST, INDEX, LINEAGE, OPERATIONS, PREDECESSOR, RETIRED,
+        Size, UNTIL, VERSION,
     },
 };
 
@@ -108,17 +108,17 @@ impl Store for MemoryStore {
     async fn load(&self, key: &SessionKey, rules: &Rules, _: Duration) -> Result<Loaded> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let (place, forwarded) = match state.follow(key.full(), now, false) {
-            Place::At(place) => (place.clone(), place != key.full()),
-            Place::Past(place) => {
-                return Ok(key.sibling(&place).map_or(Loaded::Missing, Loaded::Reused));
-            }
-        };
+        let (place, over) = state.follow(key.full(), now);
+        let forwarded = place != key.full();
         let Some(entry) = state.there(&place, now) else { return Ok(Loaded::Missing) };
-        if !entry.record.0.contains_key(DEADLINE)
+        if over == Some(Over::Dead)
+            || !entry.record.0.contains_key(DEADLINE)
             || entry.record.0.contains_key(RETIRED) && now > entry.record.number(RETIRED)
         {
             return Ok(Loaded::Ended);
+        }
+        if over == Some(Over::Past) {
+            return Ok(key.sibling(&place).map_or(Loaded::Missing, Loaded::Reused));
         }
         let record = entry.record.clone();
         let idle = ms(record.idle(rules));
@@ -134,13 +134,7 @@ impl Store for MemoryStore {
                 }
             }
         }
-        if let Some(expires) = state.there(&place, now).and_then(|entry| entry.touch(rules, now))
-            && forwarded
-            && let Some(former) =
-                state.there(&key.full(), now).filter(|former| !former.record.0.contains_key(UNTIL))
-        {
-            former.expires_ms = expires;
-        }
+        state.touch(&place, &key.full(), rules, now);
         Ok(match key.sibling(&place).filter(|_| forwarded) {
             Some(at) => {
                 let former = state.there(&key.full(), now);
@@ -161,15 +155,12 @@ impl Store for MemoryStore {
     ) -> Result<Committed> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        if state.there(&key.full(), now).is_none() {
-            return Ok(Committed::Missing);
+        let (place, over) = state.follow(key.full(), now);
+        let Some(entry) = state.there(&place, now) else { return Ok(Committed::Missing) };
+        // What a transaction has committed arrives however long ago the session was rotated.
+        if over.is_some() && operation.is_none() || !entry.may_change() {
+            return Ok(Committed::Ended);
         }
-        let Place::At(place) = state.follow(key.full(), now, operation.is_some()) else {
-            return Ok(Committed::Ended);
-        };
-        let Some(entry) = state.there(&place, now).filter(|entry| entry.may_change()) else {
-            return Ok(Committed::Ended);
-        };
         let old = &entry.record;
         let mut new = old.clone();
         if let Some(operation) = operation {
@@ -195,7 +186,7 @@ impl Store for MemoryStore {
         }
         new.0.insert(VERSION.to_owned(), (old.version() + 1).to_string());
         entry.record = new;
-        entry.touch(rules, now);
+        state.touch(&place, &key.full(), rules, now);
         Ok(Committed::Done)
     }
 
@@ -211,28 +202,32 @@ impl Store for MemoryStore {
             return Ok(Created::Taken);
         }
         if let Some(Replaced { key: old, version, ending }) = &creation.replaces {
-            let old = state.follow(old.full(), now, true).into_key();
-            match state.live(&old, now) {
-                Some(entry) if version.is_some_and(|version| entry.record.version() != version) => {
-                    return Ok(Created::Changed(entry.record.clone()));
-                }
-                Some(_) => state.end(&old, *ending, now),
-                None => {}
+            let (old, _) = state.follow(old.full(), now);
+            let changed =
+                |entry: &&mut Entry| version.is_some_and(|version| entry.record.version() != version);
+            if let Some(entry) = state.live(&old, now).filter(changed) {
+                return Ok(Created::Changed(entry.record.clone()));
             }
+            state.end(&old, *ending, now);
         }
         let deadline = now + ms(creation.absolute);
         let mut fields = creation.fields.clone();
         fields.insert(VERSION.to_owned(), "1".to_owned());
         fields.insert(CREATED.to_owned(), now.to_string());
         fields.insert(DEADLINE.to_owned(), deadline.to_string());
+        let SessionKey { prefix, member } = &creation.key;
         if let Some(index) = &creation.index {
             fields.insert(INDEX.to_owned(), index.clone());
-            for oldest in state.enter(index, deadline, &creation.key.member, rules.max_sessions, now) {
-                state.end(&[creation.key.prefix.as_str(), &oldest].concat(), Ending::Remove, now);
+        }
+        state.put(key, Record(fields), (now + ms(creation.idle)).min(deadline));
+        if let Some(index) = &creation.index {
+            state.enter(index, now, member);
+            let all = state.members(index, prefix, now);
+            let over = all.len().saturating_sub(rules.max_sessions);
+            for (_, oldest) in all.into_iter().take(over).filter(|(_, known)| known != member) {
+                state.end(&[prefix.as_str(), &oldest].concat(), Ending::Mark, now);
             }
         }
-        let expires_ms = (now + ms(creation.idle)).min(deadline);
-        state.put(key, Record(fields), expires_ms);
         Ok(Created::Done)
     }
 
@@ -245,16 +240,12 @@ impl Store for MemoryStore {
     ) -> Result<Removed> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let place = state.follow(key.full(), now, true).into_key();
-        match state.live(&place, now) {
-            None => return Ok(Removed::Gone),
-            Some(entry) if version.is_some_and(|version| version != entry.record.version()) => {
-                return Ok(Removed::Changed(entry.record.clone()));
-            }
-            Some(_) => {}
+        let (place, _) = state.follow(key.full(), now);
+        let changed = |entry: &&mut Entry| version.is_some_and(|version| version != entry.record.version());
+        if let Some(entry) = state.live(&place, now).filter(changed) {
+            return Ok(Removed::Changed(entry.record.clone()));
         }
-        state.end(&place, ending, now);
-        Ok(Removed::Done)
+        Ok(if state.end(&place, ending, now) { Removed::Done } else { Removed::Gone })
     }
 
     async fn rotate(
@@ -265,25 +256,31 @@ impl Store for MemoryStore {
         _: Duration,
     ) -> Result<Rotated> {
         let now = self.clock.now_ms();
-        let (old, new) = (from.full(), to.full());
+        let new = to.full();
         let mut state = self.lock();
-        let Some(entry) = state.there(&old, now) else { return Ok(Rotated::Gone) };
-        if let Some(at) = entry.record.0.get(FORWARD) {
-            return Ok(from.sibling(at).map_or(Rotated::Gone, Rotated::Forwarded));
+        let (old, over) = state.follow(from.full(), now);
+        if old != from.full() && successor == Successor::Forwarded {
+            return Ok(from.sibling(&old).map_or(Rotated::Gone, Rotated::Forwarded));
         }
-        if !entry.may_change() {
+        let Some(entry) = state.there(&old, now).filter(|entry| over.is_none() && entry.may_change()) else {
             return Ok(Rotated::Gone);
-        }
+        };
         let (mut record, expires_ms) = (entry.record.clone(), entry.expires_ms);
         state.take_away(&old);
         state.tell(Told::Moved(old.clone(), new.clone()));
-        if let Some(index) = record.0.get(INDEX).cloned() {
-            let _ = state.enter(&index, record.number(DEADLINE), &to.member, usize::MAX, now);
+        if let Some(index) = record.0.get(INDEX) {
+            state.enter(index, record.created_ms(), &to.member);
         }
-        if successor == Successor::Forwarded {
-            record.0.insert(PREDECESSOR.to_owned(), old.clone());
-            state.put(old, Record([(FORWARD.to_owned(), new.clone())].into()), expires_ms);
-        }
+        // Also where the old key opens nothing from now on, what a transaction has committed finds the session by it.
+        let mut former = Record([(FORWARD.to_owned(), new.clone())].into());
+        match successor {
+            Successor::Forwarded => record.0.insert(PREDECESSOR.to_owned(), old.clone()),
+            Successor::Alone => {
+                record.0.remove(PREDECESSOR);
+                former.0.insert(ENDED.to_owned(), "1".to_owned())
+            }
+        };
+        state.put(old, former, expires_ms);
         state.put(new, record, expires_ms);
         Ok(Rotated::Done)
     }
@@ -291,39 +288,31 @@ impl Store for MemoryStore {
     async fn list(&self, index: &str, prefix: &str, rules: &Rules, _: Duration) -> Result<Vec<Listed>> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let mut listed = Vec::new();
-        for (until, member) in state.members(index).into_iter().rev().take(rules.max_sessions) {
-            match state.live(&[prefix, &member].concat(), now).map(|entry| entry.record.clone()) {
-                Some(record) => {
-                    let device = record.0.get(DEVICE).cloned().unwrap_or_default();
-                    listed.push(Listed { member, created_ms: record.created_ms(), device });
-                }
-                None => state.forget(index, &(until, member)),
-            }
-        }
-        Ok(listed)
+        let members = state.members(index, prefix, now);
+        let newest = members.into_iter().rev().take(rules.max_sessions);
+        let listed = newest.filter_map(|(created_ms, member)| {
+            let record = &state.live(&[prefix, &member].concat(), now)?.record;
+            let text = |name| record.0.get(name).cloned().unwrap_or_default();
+            Some(Listed { member, created_ms, device: text(DEVICE), lineage: text(LINEAGE) })
+        });
+        Ok(listed.collect())
     }
 
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, _: Duration) -> Result<u64> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let mut ended = 0;
-        for (until, member) in state.members(index) {
-            if Some(member.as_str()) != except {
-                let key = [prefix, &member].concat();
-                ended += u64::from(state.live(&key, now).is_some());
-                state.end(&key, Ending::Remove, now);
-                state.forget(index, &(until, member));
-            }
-        }
-        Ok(ended)
+        let kept = except.map(|member| state.follow([prefix, member].concat(), now).0);
+        let members = state.members(index, prefix, now).into_iter();
+        let keys =
+            members.map(|(_, member)| [prefix, &member].concat()).filter(|key| Some(key) != kept.as_ref());
+        Ok(keys.map(|key| u64::from(state.end(&key, Ending::Mark, now))).sum())
     }
 
     async fn peek(&self, key: &SessionKey, _: Duration) -> Result<Option<SessionKey>> {
         let now = self.clock.now_ms();
         let mut state = self.lock();
-        let place = state.follow(key.full(), now, true).into_key();
-        Ok(state.live(&place, now).and_then(|_| key.sibling(&place)))
+        let (place, _) = state.follow(key.full(), now);
+        Ok(state.live(&place, now).filter(|entry| entry.may_change()).and_then(|_| key.sibling(&place)))
     }
 
     fn tidings(&self, namespace: &str) -> Box<dyn Tidings> {

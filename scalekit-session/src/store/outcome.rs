@@ -44,7 +44,7 @@ pub enum Loaded {
     /// The former key of a session that was rotated, whose holder has or had the new one: somebody else has this one
     /// too. The key that the session has now.
     Reused(SessionKey),
-    /// Nothing: it expired, was removed without a mark, or never was.
+    /// Nothing: it expired or never was, or was ended more than a minute ago.
     Missing,
 }
 
@@ -101,8 +101,6 @@ pub struct Replaced {
 /// How a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Nothing is left.
-    Remove,
     /// For a minute its key tells that it was ended and did not expire.
     Mark,
     /// For 30 s it can be read and not changed; then, as `Mark`.
@@ -114,7 +112,7 @@ pub enum Ending {
 pub enum Successor {
     /// Where the session is now.
     Forwarded,
-    /// Nothing: the former key is dead at once.
+    /// The same, for changes that a transaction has committed; for all else the former key is dead at once.
     Alone,
 }
 
@@ -182,4 +180,6 @@ pub struct Listed {
     pub created_ms: u64,
     /// What the user signed in from.
     pub device: String,
+    /// Its [`lineage`](Record::lineage).
+    pub lineage: String,
 }

@@ -32,10 +32,10 @@ pub(crate) const UNTIL: &str = "!q";
 pub(crate) const ENDED: &str = "!x";
 
 /// How large a session is: its fields and the bytes of their names and values, without the `!` metadata.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size {
-    fields: usize,
-    bytes: usize,
+    pub(crate) fields: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Size {
@@ -49,7 +49,7 @@ impl Size {
 
     /// A limit refuses only what grows beyond it: a session that is above it already may shrink.
     pub(crate) fn fits(self, before: Option<Self>, rules: &Rules) -> bool {
-        let before = before.unwrap_or(Self { fields: 0, bytes: 0 });
+        let before = before.unwrap_or_default();
         (self.fields <= rules.max_fields || self.fields <= before.fields)
             && (self.bytes <= rules.max_bytes || self.bytes <= before.bytes)
     }
@@ -133,7 +133,11 @@ impl Record {
 
     /// The bytes of its fields' names and values, without metadata.
     pub(crate) fn bytes(&self) -> usize {
-        Size::of(&self.0).bytes
+        self.size().bytes
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        Size::of(&self.0)
     }
 
     pub(crate) fn number(&self, name: &str) -> u64 {

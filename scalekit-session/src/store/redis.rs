@@ -227,12 +227,11 @@ impl Store for RedisStore {
     async fn list(&self, index: &str, prefix: &str, rules: &Rules, budget: Duration) -> Result<Vec<Listed>> {
         let call = LIST.key(index).arg(prefix).arg(rules.max_sessions);
         let answer: Vec<String> = self.redis.within(budget).run(&call).await?;
-        let listed = |one: &[String; 3]| {
-            let [member, created, device] = one;
-            let created_ms = created.parse().map_err(|_| corrupt())?;
-            Ok(Listed { member: member.clone(), created_ms, device: device.clone() })
+        let listed = |one: &[String; 4]| {
+            let [member, created, device, lineage] = one.clone();
+            Ok(Listed { member, created_ms: created.parse().map_err(|_| corrupt())?, device, lineage })
         };
-        answer.as_chunks::<3>().0.iter().map(listed).collect()
+        answer.as_chunks::<4>().0.iter().map(listed).collect()
     }
 
     async fn revoke(&self, index: &str, prefix: &str, except: Option<&str>, budget: Duration) -> Result<u64> {
@@ -288,7 +287,6 @@ impl Tidings for Messages {
 impl Ending {
     fn word(self) -> &'static str {
         match self {
-            Self::Remove => "remove",
             Self::Mark => "mark",
             Self::Retire => "retire",
         }

@@ -136,7 +136,7 @@ impl TowerSessionStore {
     }
 
     pub(super) async fn delete_record(&self, id: i128) -> Result<(), Failure> {
-        match self.store.end(&self.key(id)?, None, Ending::Remove, self.budget).await? {
+        match self.store.end(&self.key(id)?, None, Ending::Mark, self.budget).await? {
             Removed::Done | Removed::Gone | Removed::Changed(_) => Ok(()),
         }
     }

@@ -6,7 +6,7 @@
     reason = "each test file uses its part, and fails by a panic"
 )]
 
-pub mod flaky;
+pub mod hooked;
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use http_body_util::BodyExt;
 use scalekit_core::{
     KeyRing, Principal, Result,
     http::principal_layer,
-    redis::{Redis, RedisConfig},
+    redis::{Redis, RedisConfig, cmd},
 };
 use scalekit_session::{
     Cookie, Counter, CounterMap, Current, Field, MemoryStore, RedisStore, Session, Sessions, SessionsBuilder,
@@ -62,6 +62,18 @@ pub fn with(builder: SessionsBuilder) -> Sessions {
 
 pub async fn redis() -> RedisServer {
     scalekit_testkit::Redis::start().await
+}
+
+/// All keys but those that open nothing: marks of ended sessions, former keys, and guests' whose content a sign-in has
+/// taken over. Looked at in one moment.
+pub async fn live_keys(server: &RedisServer) -> Vec<String> {
+    const LIVE: &str = "local live = {} \
+        for _, key in ipairs(redis.call('KEYS', '*')) do \
+            local about = string.find(key, ':s:') and redis.call('HMGET', key, '!a', '!r') \
+            if not about or (about[1] and not about[2]) then live[#live + 1] = key end \
+        end \
+        return live";
+    patient(&server.url()).query(cmd("EVAL").arg(LIVE).arg(0)).await.unwrap()
 }
 
 pub fn shop(sessions: &Sessions) -> Router {

@@ -120,6 +120,21 @@ impl Fixture {
         listed.into_iter().map(|one| one.member).collect()
     }
 
+    /// What is stored, apart from the marks of sessions that were ended; only in Redis.
+    pub(crate) async fn left(&self) -> Vec<String> {
+        let Some(server) = &self.server else { return Vec::new() };
+        let redis = Redis::open_with(&[server.url()], patient()).unwrap();
+        let mut left = Vec::new();
+        for key in server.keys().await {
+            let marked =
+                !key.contains(":u:") && redis.query(cmd("HEXISTS").arg(&key).arg("!x")).await.unwrap();
+            if !marked {
+                left.push(key);
+            }
+        }
+        left
+    }
+
     pub(crate) async fn field(&self, key: &SessionKey, name: &str) -> Option<String> {
         self.load(key).await.and_then(|record| record.0.get(name).cloned())
     }
@@ -153,7 +168,7 @@ pub(crate) fn creation(member: &str, fields: &[(&str, &str)]) -> Creation {
 }
 
 pub(crate) fn replaced(key: &SessionKey, version: u64) -> Replaced {
-    Replaced { key: key.clone(), version: Some(version), ending: Ending::Remove }
+    Replaced { key: key.clone(), version: Some(version), ending: Ending::Mark }
 }
 
 pub(crate) fn set(field: &str, value: &str) -> Change {

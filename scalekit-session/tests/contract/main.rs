@@ -69,10 +69,8 @@ async fn a_commit_never_creates(at: &Fixture) {
         assert_eq!(at.apply(&nobody, &changes, OperationId::new(1, 1)).await, Committed::Missing);
     }
     assert_eq!(at.load(&nobody).await, None);
-    assert_eq!(at.end(&nobody, None, Ending::Remove).await, Removed::Gone);
-    if let Some(server) = &at.server {
-        assert_eq!(server.keys().await, Vec::<String>::new());
-    }
+    assert_eq!(at.end(&nobody, None, Ending::Mark).await, Removed::Gone);
+    assert_eq!(at.left().await, Vec::<String>::new());
 }
 
 async fn an_operation_is_applied_once_and_old_ones_count_as_applied(at: &Fixture) {
@@ -139,14 +137,12 @@ async fn a_session_replaces_the_one_that_was_read(at: &Fixture) {
 async fn a_removal_with_a_version_sees_a_change(at: &Fixture) {
     let key = at.given("a", &[("x", "1")]).await;
     assert_eq!(at.commit(&key, &[set("x", "2")]).await, Committed::Done);
-    let removed = at.end(&key, Some(1), Ending::Remove).await;
+    let removed = at.end(&key, Some(1), Ending::Mark).await;
     assert!(matches!(removed, Removed::Changed(now) if now.0["x"] == "2"));
-    assert_eq!(at.end(&key, Some(2), Ending::Remove).await, Removed::Done);
-    assert_eq!(at.end(&key, None, Ending::Remove).await, Removed::Gone);
+    assert_eq!(at.end(&key, Some(2), Ending::Mark).await, Removed::Done);
+    assert_eq!(at.end(&key, None, Ending::Mark).await, Removed::Gone);
     assert_eq!(at.members().await, Vec::<String>::new());
-    if let Some(server) = &at.server {
-        assert_eq!(server.keys().await, Vec::<String>::new(), "the index outlives its last session");
-    }
+    assert_eq!(at.left().await, Vec::<String>::new(), "the index outlives its last session");
 }
 
 async fn an_ended_session_leaves_a_mark_where_asked(at: &Fixture) {
@@ -177,7 +173,7 @@ async fn an_index_lists_revokes_and_is_bounded(at: &Fixture) {
     let listed = at.store.list(INDEX, &prefix, &at.rules, BUDGET).await.unwrap();
     assert!(listed.iter().all(|one| one.device == "phone" && one.created_ms > 1_600_000_000_000));
 
-    assert_eq!(at.end(&key("f"), None, Ending::Remove).await, Removed::Done);
+    assert_eq!(at.end(&key("f"), None, Ending::Mark).await, Removed::Done);
     assert_eq!(at.members().await, ["g", "e", "d", "c"]);
     assert_eq!(at.store.revoke(INDEX, &prefix, Some("d"), BUDGET).await.unwrap(), 3);
     assert_eq!(at.members().await, ["d"]);
@@ -186,9 +182,44 @@ async fn an_index_lists_revokes_and_is_bounded(at: &Fixture) {
     for member in ["a", "b", "c", "d", "e", "f", "g"] {
         assert_eq!(at.load(&key(member)).await, None);
     }
-    if let Some(server) = &at.server {
-        assert_eq!(server.keys().await, Vec::<String>::new());
+    assert_eq!(at.left().await, Vec::<String>::new());
+}
+
+async fn an_index_counts_the_living_and_lets_the_oldest_go(at: &Fixture) {
+    // Two that expire soon, whatever their absolute deadline; then one with a short one, which is the oldest alive.
+    for member in ["dead", "dead too"] {
+        let mut brief = creation(member, &[("!t", "10000")]);
+        brief.idle = Duration::from_secs(10);
+        assert_eq!(at.create(&brief).await, Created::Done);
     }
+    let mut oldest = creation("oldest", &[]);
+    oldest.absolute = Duration::from_secs(500);
+    at.advance(Duration::from_secs(5)).await;
+    assert_eq!(at.create(&oldest).await, Created::Done);
+    for member in ["b", "c"] {
+        at.advance(Duration::from_secs(5)).await;
+        at.given(member, &[]).await;
+    }
+    for member in ["d", "e"] {
+        at.advance(Duration::from_secs(5)).await;
+        at.given(member, &[]).await;
+        assert!(at.load(&oldest.key).await.is_some(), "those that had expired were counted");
+    }
+    assert_eq!(at.members().await, ["e", "d", "c", "b", "oldest"]);
+    at.advance(Duration::from_secs(5)).await;
+    let mut newest = creation("newest", &[]);
+    newest.absolute = Duration::from_secs(70);
+    assert_eq!(at.create(&newest).await, Created::Done);
+    assert_eq!(at.members().await, ["newest", "e", "d", "c", "b"], "by creation, not by deadline");
+    assert_eq!(at.open(&oldest.key).await, Loaded::Ended);
+}
+
+async fn a_revoked_session_leaves_its_mark(at: &Fixture) {
+    let key = at.given("a", &[("x", "1")]).await;
+    assert_eq!(at.store.revoke(INDEX, &key.prefix, None, BUDGET).await.unwrap(), 1);
+    assert_eq!(at.open(&key).await, Loaded::Ended);
+    assert_eq!(at.commit(&key, &[set("x", "2")]).await, Committed::Ended);
+    assert_eq!(at.left().await, Vec::<String>::new());
 }
 
 async fn idle_and_absolute_deadlines(at: &Fixture) {
@@ -207,9 +238,7 @@ async fn idle_and_absolute_deadlines(at: &Fixture) {
     at.advance(Duration::from_secs(45)).await;
     assert_eq!(at.load(&used).await, None, "use extended a session past its absolute deadline");
     assert_eq!(at.members().await, Vec::<String>::new());
-    if let Some(server) = &at.server {
-        assert_eq!(server.keys().await, Vec::<String>::new());
-    }
+    assert_eq!(at.left().await, Vec::<String>::new());
 }
 
 async fn a_write_is_a_use(at: &Fixture) {
@@ -280,6 +309,12 @@ contract!(
     a_former_key_lives_as_long_as_nobody_has_read_by_the_new_one,
     whoever_rotates_second_is_told_what_the_first_got,
     a_session_ends_by_any_of_its_keys,
-    a_rotation_can_leave_nothing_behind,
+    a_rotation_without_a_grace_leads_nobody_but_what_was_decided_before,
+    a_rotation_without_a_grace_follows_one_in_passing,
+    the_session_to_keep_is_known_by_any_of_its_keys,
+    a_write_by_a_former_key_is_a_use_of_it,
+    a_former_key_of_a_session_that_is_gone_opens_nothing,
+    an_index_counts_the_living_and_lets_the_oldest_go,
+    a_revoked_session_leaves_its_mark,
     a_retired_session_is_read_for_thirty_seconds_and_never_changed,
 );

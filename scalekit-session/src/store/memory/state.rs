@@ -45,19 +45,13 @@ pub(super) struct Entry {
     pub(super) expires_ms: u64,
 }
 
-/// Where the session of a key is by the rotations since.
-pub(super) enum Place {
-    At(String),
-    /// The grace of one of them is over.
-    Past(String),
-}
-
-impl Place {
-    pub(super) fn into_key(self) -> String {
-        match self {
-            Self::At(key) | Self::Past(key) => key,
-        }
-    }
+/// Why a former key opens its session no more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The grace of a rotation is over.
+    Past,
+    /// A rotation left no grace.
+    Dead,
 }
 
 impl State {
@@ -75,46 +69,57 @@ impl State {
         self.there(key, now).filter(|entry| entry.is_session())
     }
 
-    /// Follows rotations; with `late` past their grace, too.
-    pub(super) fn follow(&mut self, mut key: String, now: u64, late: bool) -> Place {
+    /// Where the session of a key is by the rotations since, and why the key opens it no more.
+    pub(super) fn follow(&mut self, mut key: String, now: u64) -> (String, Option<Over>) {
+        let mut over = None;
         for _ in 0..ROTATIONS {
-            let Some(record) = self.there(&key, now).map(|entry| &entry.record) else {
-                return Place::At(key);
-            };
-            let Some(next) = record.0.get(FORWARD).cloned() else { return Place::At(key) };
-            let over = record.0.contains_key(UNTIL) && now > record.number(UNTIL);
+            let Some(record) = self.there(&key, now).map(|entry| &entry.record) else { return (key, over) };
+            let Some(next) = record.0.get(FORWARD).cloned() else { return (key, over) };
+            over = over.or(match (record.0.contains_key(ENDED), record.0.contains_key(UNTIL)) {
+                (true, _) => Some(Over::Dead),
+                (false, true) if now > record.number(UNTIL) => Some(Over::Past),
+                (false, _) => None,
+            });
             key = next;
-            if over && !late {
-                return Place::Past(key);
-            }
         }
-        Place::Past(key)
+        (key, Some(Over::Past))
+    }
+
+    /// Moves the idle deadline of a session, and that of the former key by which somebody came, as long as nobody has read
+    /// the session by its new one.
+    pub(super) fn touch(&mut self, place: &str, came_by: &str, rules: &Rules, now: u64) {
+        let Some(expires) = self.there(place, now).and_then(|entry| entry.touch(rules, now)) else { return };
+        let unread = |entry: &&mut Entry| place != came_by && !entry.record.0.contains_key(UNTIL);
+        if let Some(former) = self.there(came_by, now).filter(unread) {
+            former.expires_ms = expires;
+        }
     }
 
     pub(super) fn put(&mut self, key: String, record: Record, expires_ms: u64) {
         self.sessions.insert(key, Entry { record, expires_ms });
     }
 
-    pub(super) fn end(&mut self, key: &str, ending: Ending, now: u64) {
-        if ending == Ending::Retire {
-            if let Some(entry) = self.there(key, now) {
+    /// Ends the session of a key, if it is there; whether it was.
+    pub(super) fn end(&mut self, key: &str, ending: Ending, now: u64) -> bool {
+        let Some(entry) = self.live(key, now) else { return false };
+        match ending {
+            Ending::Retire => {
                 let until = (now + ms(RETIREMENT)).to_string();
                 entry.record.0.entry(RETIRED.to_owned()).or_insert(until);
                 entry.expires_ms = now + ms(MARK);
             }
-            return;
+            Ending::Mark => {
+                self.take_away(key);
+                self.put(key.to_owned(), Record([(ENDED.to_owned(), "1".to_owned())].into()), now + ms(MARK));
+            }
         }
-        if self.take_away(key) {
-            self.tell(Told::Ended(key.to_owned()));
-        }
-        if ending == Ending::Mark {
-            self.put(key.to_owned(), Record([(ENDED.to_owned(), "1".to_owned())].into()), now + ms(MARK));
-        }
+        self.tell(Told::Ended(key.to_owned()));
+        true
     }
 
-    /// Removes what is under a key, and its entry in an index; whether it was a session.
-    pub(super) fn take_away(&mut self, key: &str) -> bool {
-        let Some(entry) = self.sessions.remove(key) else { return false };
+    /// Removes what is under a key, and its entry in an index.
+    pub(super) fn take_away(&mut self, key: &str) {
+        let Some(entry) = self.sessions.remove(key) else { return };
         if let Some(index) = entry.record.0.get(INDEX)
             && let Some(members) = self.indexes.get_mut(index)
         {
@@ -122,7 +127,6 @@ impl State {
             members.retain(|(_, member)| Some(member.as_str()) != of_key);
             self.indexes.retain(|_, members| !members.is_empty());
         }
-        entry.is_session()
     }
 
     pub(super) fn tell(&self, told: Told) {
@@ -130,35 +134,19 @@ impl State {
         let _ = self.told.send(told);
     }
 
-    /// Enters a session in an index; the oldest that are too many now.
-    #[must_use]
-    pub(super) fn enter(
-        &mut self,
-        index: &str,
-        deadline: u64,
-        member: &str,
-        most: usize,
-        now: u64,
-    ) -> Vec<String> {
-        let members = self.indexes.entry(index.to_owned()).or_default();
-        members.retain(|(until, known)| *until >= now && known != member);
-        members.insert((deadline, member.to_owned()));
-        let over = members.len().saturating_sub(most);
-        members.iter().take(over).map(|(_, known)| known.clone()).filter(|known| known != member).collect()
+    /// Enters a session in an index by the time of its creation.
+    pub(super) fn enter(&mut self, index: &str, created: u64, member: &str) {
+        self.indexes.entry(index.to_owned()).or_default().insert((created, member.to_owned()));
     }
 
-    /// The sessions of an index with their deadlines, the oldest first.
-    pub(super) fn members(&self, index: &str) -> BTreeSet<(u64, String)> {
-        self.indexes.get(index).cloned().unwrap_or_default()
-    }
-
-    pub(super) fn forget(&mut self, index: &str, member: &(u64, String)) {
-        if let Some(members) = self.indexes.get_mut(index) {
-            members.remove(member);
-            if members.is_empty() {
-                self.indexes.remove(index);
-            }
+    /// The live sessions of an index with their times of creation, the oldest first; the others are forgotten.
+    pub(super) fn members(&mut self, index: &str, prefix: &str, now: u64) -> BTreeSet<(u64, String)> {
+        let mut members = self.indexes.remove(index).unwrap_or_default();
+        members.retain(|(_, member)| self.live(&[prefix, member].concat(), now).is_some());
+        if !members.is_empty() {
+            self.indexes.insert(index.to_owned(), members.clone());
         }
+        members
     }
 
     /// What Redis does by itself.
@@ -167,7 +155,12 @@ impl State {
         if self.created >= SWEEP_EVERY {
             self.created = 0;
             self.sessions.retain(|_, entry| entry.expires_ms > now);
-            self.indexes.retain(|_, members| members.last().is_some_and(|(until, _)| *until >= now));
+            let known: BTreeSet<&str> =
+                self.sessions.keys().filter_map(|key| key.rsplit(':').next()).collect();
+            self.indexes.retain(|_, members| {
+                members.retain(|(_, member)| known.contains(member.as_str()));
+                !members.is_empty()
+            });
         }
     }
 }
