@@ -141,9 +141,10 @@ impl Visit {
             Known::Missing => Committed::Missing,
             Known::Not | Known::Found(_) => self.change(pending, key).await?,
         };
-        if committed == Committed::Ended && self.has_moved_on(key).await? {
-            let now = self.key()?;
-            committed = self.change(pending, now.as_ref().unwrap_or(key)).await?;
+        if committed == Committed::Ended
+            && let Some(now) = self.key_to_go_on_with(key).await?
+        {
+            committed = self.change(pending, &now).await?;
         }
         match committed {
             Committed::Done | Committed::Before => self.lock().forget(),

@@ -6,7 +6,7 @@ use std::{
     mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use axum_core::response::IntoResponse;
@@ -78,11 +78,20 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for Committing<F> {
         if let Some(finishing) = this.finishing {
             return finishing.as_mut().poll(cx).map(Ok);
         }
-        let response = ready!(this.inner.poll(cx))?;
-        match this.visit.take().filter(|visit| visit.is_to_finish()) {
-            Some(visit) => this.finishing.insert(Box::pin(finish(visit, response))).as_mut().poll(cx).map(Ok),
-            None => Poll::Ready(Ok(response)),
+        let Poll::Ready(response) = this.inner.poll(cx) else {
+            this.visit.iter().for_each(|visit| visit.waits());
+            return Poll::Pending;
+        };
+        let response = response?;
+        let Some(visit) = this.visit.take() else { return Poll::Ready(Ok(response)) };
+        // Somebody still has it: a stream.
+        if Arc::strong_count(&visit) > 1 {
+            visit.waits();
         }
+        if visit.is_to_finish() {
+            return this.finishing.insert(Box::pin(finish(visit, response))).as_mut().poll(cx).map(Ok);
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One request's session: what is known of it, what was asked of it, and the time it has left.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -55,12 +55,19 @@ pub(crate) struct Visit {
     loading: Turn,
     /// Its commits come one after the other, each in a task of its own.
     pub(crate) committing: Turn,
+    waits_since: OnceLock<Instant>,
 }
 
 impl Visit {
     pub(crate) fn new(shared: Arc<Shared>, carried: Carried) -> Self {
         let state = State { carried, ..State::default() };
-        Self { shared, state: Mutex::new(state), loading: Turn::default(), committing: Turn::default() }
+        Self {
+            shared,
+            state: Mutex::new(state),
+            loading: Turn::default(),
+            committing: Turn::default(),
+            waits_since: OnceLock::new(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,13 +141,10 @@ impl Visit {
     }
 
     async fn look_up(&self, key: &SessionKey) -> Result<Known> {
-        let loaded = match self.read(key).await? {
-            Loaded::Ended | Loaded::Reused(_) if self.has_moved_on(key).await? => match self.key()? {
-                Some(key) => self.read(&key).await?,
-                None => Loaded::Ended,
-            },
-            loaded => loaded,
-        };
+        let mut loaded = self.read(key).await?;
+        if let Some(at) = self.moved_on(key, &loaded).await? {
+            loaded = self.read(&at).await?;
+        }
         Ok(match loaded {
             Loaded::Live(record) => {
                 self.shared.end_guest(&record);
@@ -151,7 +155,7 @@ impl Visit {
                 self.came_by_former(&at, unread);
                 Known::Found(Arc::new(record))
             }
-            Loaded::Reused(at) => {
+            Loaded::Reused { at, .. } => {
                 self.shared.reused(at);
                 Known::Ended
             }
@@ -169,21 +173,38 @@ impl Visit {
         self.watch(loaded).map_err(without_effect)
     }
 
-    /// Whether another request has given the session a key to which this one's leads no more. This one was let in before,
-    /// and goes on there.
-    pub(crate) async fn has_moved_on(&self, key: &SessionKey) -> Result<bool> {
-        if !self.lock().admitted {
-            return Ok(false);
-        }
-        let now = {
-            let meter = self.meter()?;
-            let now = self.shared.store.peek(key, meter.left).await;
-            self.watch(now).map_err(without_effect)?
+    /// The key that another request has given the session since this one was let in, or since it came: this one goes on
+    /// there, although its own secret opens the session no more.
+    async fn moved_on(&self, key: &SessionKey, loaded: &Loaded) -> Result<Option<SessionKey>> {
+        let came = self.waits_since.get().map(Instant::elapsed).unwrap_or_default();
+        let now = match loaded {
+            Loaded::Reused { at, since } if came >= *since => Some(at.clone()),
+            Loaded::Reused { .. } | Loaded::Ended if self.lock().admitted => {
+                let meter = self.meter()?;
+                let now = self.shared.store.peek(key, meter.left).await;
+                self.watch(now).map_err(without_effect)?.filter(|now| now != key)
+            }
+            _ => None,
         };
-        let moved = now.filter(|now| now != key);
-        let mut state = self.lock();
-        state.at = moved.clone().or(state.at.take());
-        Ok(moved.is_some())
+        if now.is_some() {
+            self.lock().at.clone_from(&now);
+        }
+        Ok(now)
+    }
+
+    /// As [`moved_on`](Self::moved_on), for a commit that was told that the session has ended.
+    pub(crate) async fn key_to_go_on_with(&self, key: &SessionKey) -> Result<Option<SessionKey>> {
+        if self.waits_since.get().is_none() && !self.lock().admitted {
+            return Ok(None);
+        }
+        let loaded = self.read(key).await?;
+        self.moved_on(key, &loaded).await
+    }
+
+    /// The request waits for something, or its answer goes on after its head. Most never do; to look at the clock costs a
+    /// tenth of what the layer does.
+    pub(crate) fn waits(&self) {
+        self.waits_since.get_or_init(Instant::now);
     }
 
     /// The request's ticket leads to the session, whose key is another one now. Unless that has been used, its ticket did

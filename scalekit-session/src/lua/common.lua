@@ -7,16 +7,17 @@ end
 local function whole(number) return string.format('%.0f', number) end
 
 -- Where the session of a key is by the rotations since, and why the key opens it no more: 'past' the grace of one of
--- them, or 'dead' since one that left no grace. All keys of a session share a slot.
+-- them, and for how many ms, or 'dead' since one that left no grace. All keys of a session share a slot.
 local function follow(key, now)
-  local over
+  local over, since
   for _ = 1, 16 do
     local step = redis.call('HMGET', key, '!f', '!q', '!x')
-    if not step[1] then return key, over end
-    over = over or step[3] and 'dead' or step[2] and now > tonumber(step[2]) and 'past' or nil
+    if not step[1] then break end
+    if not over and step[3] then over = 'dead' end
+    if not over and step[2] and now > tonumber(step[2]) then over, since = 'past', now - tonumber(step[2]) end
     key = step[1]
   end
-  return key, 'past'
+  return key, over, since
 end
 
 -- Moves the idle deadline of a session if that gains a tenth of the idle time, never past the absolute one.

@@ -117,8 +117,9 @@ impl Store for MemoryStore {
         {
             return Ok(Loaded::Ended);
         }
-        if over == Some(Over::Past) {
-            return Ok(key.sibling(&place).map_or(Loaded::Missing, Loaded::Reused));
+        if let Some(Over::Past(ms)) = over {
+            let since = Duration::from_millis(ms);
+            return Ok(key.sibling(&place).map_or(Loaded::Missing, |at| Loaded::Reused { at, since }));
         }
         let record = entry.record.clone();
         let idle = ms(record.idle(rules));

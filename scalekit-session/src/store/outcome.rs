@@ -42,8 +42,13 @@ pub enum Loaded {
     /// A session that was ended a moment ago.
     Ended,
     /// The former key of a session that was rotated, whose holder has or had the new one: somebody else has this one
-    /// too. The key that the session has now.
-    Reused(SessionKey),
+    /// too.
+    Reused {
+        /// The key that the session has now.
+        at: SessionKey,
+        /// For how long the grace has been over.
+        since: Duration,
+    },
     /// Nothing: it expired or never was, or was ended more than a minute ago.
     Missing,
 }

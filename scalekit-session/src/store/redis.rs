@@ -70,7 +70,10 @@ impl RedisStore {
         match word.as_str() {
             "missing" => Ok(Loaded::Missing),
             "ended" => Ok(Loaded::Ended),
-            "reused" => at().map(Loaded::Reused),
+            "reused" => {
+                let for_ms = fields.first().and_then(|text| text.parse().ok()).ok_or_else(corrupt)?;
+                Ok(Loaded::Reused { at: at()?, since: Duration::from_millis(for_ms) })
+            }
             "live" => record(fields).map(Loaded::Live),
             "unread" | "read" => {
                 Ok(Loaded::Forwarded { at: at()?, record: record(fields)?, unread: word == "unread" })

@@ -144,7 +144,7 @@ impl TowerSessionStore {
     async fn read(&self, key: &SessionKey) -> Result<Option<Fields>, Failure> {
         Ok(match self.store.load(key, &self.rules, self.budget).await? {
             Loaded::Live(record) => Some(of_record(record)),
-            Loaded::Forwarded { .. } | Loaded::Reused(_) | Loaded::Ended | Loaded::Missing => None,
+            Loaded::Forwarded { .. } | Loaded::Reused { .. } | Loaded::Ended | Loaded::Missing => None,
         })
     }
 

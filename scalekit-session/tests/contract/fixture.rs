@@ -68,7 +68,7 @@ impl Fixture {
     pub(crate) async fn load(&self, key: &SessionKey) -> Option<Record> {
         match self.open(key).await {
             Loaded::Live(record) => Some(record),
-            Loaded::Forwarded { .. } | Loaded::Reused(_) | Loaded::Ended | Loaded::Missing => None,
+            Loaded::Forwarded { .. } | Loaded::Reused { .. } | Loaded::Ended | Loaded::Missing => None,
         }
     }
 

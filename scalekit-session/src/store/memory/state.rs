@@ -48,8 +48,8 @@ pub(super) struct Entry {
 /// Why a former key opens its session no more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
-    /// The grace of a rotation is over.
-    Past,
+    /// The grace of a rotation is over, for so many milliseconds.
+    Past(u64),
     /// A rotation left no grace.
     Dead,
 }
@@ -77,12 +77,12 @@ impl State {
             let Some(next) = record.0.get(FORWARD).cloned() else { return (key, over) };
             over = over.or(match (record.0.contains_key(ENDED), record.0.contains_key(UNTIL)) {
                 (true, _) => Some(Over::Dead),
-                (false, true) if now > record.number(UNTIL) => Some(Over::Past),
+                (false, true) if now > record.number(UNTIL) => Some(Over::Past(now - record.number(UNTIL))),
                 (false, _) => None,
             });
             key = next;
         }
-        (key, Some(Over::Past))
+        (key, over)
     }
 
     /// Moves the idle deadline of a session, and that of the former key by which somebody came, as long as nobody has read
