@@ -19,11 +19,6 @@ if score then
 end
 -- Also where the old key opens nothing from now on, what a transaction has committed finds the session by it.
 redis.call('HSET', old, '!f', new)
-if alone then
-  redis.call('HSET', old, '!x', 1)
-  redis.call('HDEL', new, '!p')
-else
-  redis.call('HSET', new, '!p', old)
-end
+if alone then redis.call('HSET', old, '!x', 1) else redis.call('HSET', new, '!p', old) end
 redis.call('PEXPIRE', old, redis.call('PTTL', new))
 return {'done'}

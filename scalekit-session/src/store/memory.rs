@@ -276,10 +276,7 @@ impl Store for MemoryStore {
         let mut former = Record([(FORWARD.to_owned(), new.clone())].into());
         match successor {
             Successor::Forwarded => record.0.insert(PREDECESSOR.to_owned(), old.clone()),
-            Successor::Alone => {
-                record.0.remove(PREDECESSOR);
-                former.0.insert(ENDED.to_owned(), "1".to_owned())
-            }
+            Successor::Alone => former.0.insert(ENDED.to_owned(), "1".to_owned()),
         };
         state.put(old, former, expires_ms);
         state.put(new, record, expires_ms);
