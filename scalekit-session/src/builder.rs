@@ -6,11 +6,14 @@ use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClo
 
 use crate::{
     CommitOn, Cookie, OnReuse, Sessions, Store, address::check_namespace, leftover::Leftovers,
-    metrics::Counters, store::Rules, visit::Shared, watch::Watchers,
+    metrics::Counters, stale::Copies, store::Rules, visit::Shared, watch::Watchers,
 };
 
 /// The youngest secret that is rotated.
 const MIN_AGE: Duration = Duration::from_secs(60);
+
+/// How long a copy may be shown that a revocation does not reach.
+const MAX_STALE: Duration = Duration::from_secs(5 * 60);
 
 /// The configuration of [`Sessions`]; see there for an example.
 #[must_use]
@@ -27,6 +30,7 @@ pub struct SessionsBuilder {
     on_reuse: OnReuse,
     clock: Arc<dyn Clock>,
     signals: Signals,
+    copies: Copies,
 }
 
 impl SessionsBuilder {
@@ -51,6 +55,7 @@ impl SessionsBuilder {
             on_reuse: OnReuse::default(),
             clock: Arc::new(SystemClock),
             signals: Signals::default(),
+            copies: Copies::default(),
         }
     }
 
@@ -141,6 +146,16 @@ impl SessionsBuilder {
         self
     }
 
+    /// Keeps a copy of each session that is read, for so long, in this process: while the store does not answer,
+    /// [`MaybeSession`](crate::MaybeSession) shows it read-only. Off by default; at most five minutes.
+    ///
+    /// Memory: at most 10,000 sessions, none above [`soft_size`](Self::soft_size). A read costs about a microsecond more.
+    #[cfg(feature = "stale")]
+    pub fn stale_for(mut self, age: Duration) -> Self {
+        self.copies = Copies::kept_for(age);
+        self
+    }
+
     /// The clock that stamps tickets; the machine's by default.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -171,6 +186,9 @@ impl SessionsBuilder {
         if !(1..=10_000).contains(&rules.max_sessions) || self.request_budget.is_zero() {
             return config("sessions: 1 to 10,000 sessions of a user, and a budget above 0".to_owned());
         }
+        if self.copies.age() > MAX_STALE {
+            return config(format!("sessions: copies are shown for at most {MAX_STALE:?}"));
+        }
         Ok(Sessions(Arc::new(Shared {
             store: self.store,
             ring: self.ring,
@@ -187,6 +205,7 @@ impl SessionsBuilder {
             signals: self.signals,
             leftovers: Leftovers::default(),
             watchers: Watchers::default(),
+            copies: self.copies,
         })))
     }
 }

@@ -94,8 +94,12 @@ impl Visit {
             // What is asked for from here on is for the next commit.
             (mem::take(&mut state.fate), mem::take(&mut state.pending))
         };
+        let before = self.key();
         let steps = self.steps(&mut fate, &mut pending);
         let done = self.shared.signals.time(Hop::Cache, "session_commit", steps).await;
+        if let Ok(Some(key)) = before {
+            self.shared.copies.forget(&key);
+        }
         let mut state = self.lock();
         state.under_way = false;
         if done.is_err() {
@@ -309,6 +313,7 @@ impl Visit {
         version: Option<u64>,
         ending: Ending,
     ) -> Result<Removed> {
+        self.shared.copies.forget(key);
         let meter = self.meter()?;
         self.watch(self.shared.store.end(key, version, ending, meter.left).await)
     }

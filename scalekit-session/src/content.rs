@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use scalekit_core::Result;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Counter, CounterMap, Field, ops::member_name, read::number};
+use crate::{
+    Counter, CounterMap, Field, List,
+    ops::{decode, member_name},
+    read::number,
+};
 
 /// The fields of a session that a sign-in takes over, to be changed before they become the user's; see
 /// [`SignIn::merging`](crate::SignIn::merging). What stays in it is kept.
@@ -41,6 +45,14 @@ impl Content {
     /// As [`get`](Self::get).
     pub fn counter(&self, counter: Counter) -> Result<i64> {
         self.0.get(counter.name()).map_or(Ok(0), |text| number(text))
+    }
+
+    /// A list, the oldest entry first; empty if nothing was appended.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn list<T: DeserializeOwned>(&self, list: List<T>) -> Result<Vec<T>> {
+        self.0.get(list.name()).iter().flat_map(|text| text.split('\n')).map(decode).collect()
     }
 
     /// A map with all its members.

@@ -50,7 +50,8 @@
 //!   panics or is cancelled commits nothing.
 //! - A secret that is an hour old ([`rotate_every`](SessionsBuilder::rotate_every)) is replaced in passing. The old one
 //!   leads to the session until the new one is first used, and 10 to 30 s longer: requests in parallel are all served, a
-//!   lost answer loses nothing, and who comes with the old one later is nobody and reported.
+//!   lost answer loses nothing, and who comes with the old one later is nobody and reported. A request, or a stream, that
+//!   came in time goes on with its session however long it takes.
 //! - While Redis is down nobody is signed out and nothing is overwritten.
 //!
 //! # Non-guarantees
@@ -63,14 +64,17 @@
 //!   of a sign-in which was sent with the same old secret, takes the sign-in's place. Its user signs in again.
 //! - Parallel first requests of one new visitor make one session each; the browser keeps one of them.
 //! - A session is as durable as Redis is configured to be.
-//! - Marks that tell an ended guest's session from an expired one last a minute: a response that takes longer
+//! - Marks that tell an ended session from an expired one last a minute: a response that takes longer
 //!   than that can set the cookie of a new guest's session.
+//! - Whoever has had a stream or a slow request open since before its secret was given up goes on with it. Sign-out and
+//!   revocation end that, too; see [`ReadSession::watch`].
 //!
 //! # When something fails
 //!
 //! | what | the client sees |
 //! |---|---|
 //! | Redis is down or slow, the route reads its session | 503, `Retry-After`, within the request's budget (200 ms) |
+//! | the same, the route takes a [`MaybeSession`] | what its handler makes of it, within the same budget |
 //! | Redis is down or slow, the route does not use its session | nothing |
 //! | the commit is not answered | 503, `Retry-After`, type `outcome-unknown`; the cookie stays |
 //! | an `update` was overtaken 32 times | 409, `Retry-After` |
@@ -87,6 +91,8 @@
 //! # Features
 //!
 //! - `redis`: `RedisStore`, for Redis 6.2 or later, Valkey, and Redis Cluster.
+//! - `stale`: [`stale_for`](SessionsBuilder::stale_for), read-only copies for routes that are shown while the store is away
+//!   (brings moka along).
 //! - `testing`: for the tests of your application; `testing::RollingRestart` restarts its nodes one by one under traffic
 //!   and reports who lost what. Brings no dependency along.
 //! - `tower-sessions-014`, `tower-sessions-015`: `TowerSessionStore`, by which an application on tower-sessions 0.14 (such
@@ -112,6 +118,7 @@ mod read;
 mod rotation;
 mod session;
 mod sessions;
+mod stale;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -135,6 +142,7 @@ pub use read::ReadSession;
 pub use rotation::OnReuse;
 pub use session::{Applied, Session};
 pub use sessions::Sessions;
+pub use stale::StaleSession;
 pub use store::{Store, memory::MemoryStore};
 #[cfg(feature = "redis")]
 pub use store::{eviction::Eviction, redis::RedisStore};

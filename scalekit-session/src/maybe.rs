@@ -4,7 +4,7 @@ use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 use scalekit_core::{Error, Result};
 
-use crate::Session;
+use crate::{Session, StaleSession};
 
 /// The session if the store answers: an extractor for routes that are worth showing without it.
 ///
@@ -25,7 +25,8 @@ use crate::Session;
 ///             Some(user) => format!("tea, for {}", user.id()),
 ///             None => "tea; sign in to order".to_owned(),
 ///         },
-///         MaybeSession::Unavailable(_) => "tea".to_owned(),
+///         MaybeSession::Stale(copy) if copy.user().is_some() => "tea, for you".to_owned(),
+///         MaybeSession::Stale(_) | MaybeSession::Unavailable(_) => "tea".to_owned(),
 ///     })
 /// }
 /// ```
@@ -33,6 +34,9 @@ use crate::Session;
 pub enum MaybeSession {
     /// It was read; it may be that of a visitor without any.
     Available(Session),
+    /// The store did not answer: this is what the session held a moment ago. Only where
+    /// [`stale_for`](crate::SessionsBuilder::stale_for) keeps copies.
+    Stale(StaleSession),
     /// The store did not answer: nothing is known of this visitor.
     Unavailable(std::sync::Arc<Error>),
 }
@@ -44,7 +48,10 @@ impl<S: Sync> FromRequestParts<S> for MaybeSession {
         let session = Session::of(parts)?;
         match session.visit().load().await {
             Ok(_) => Ok(Self::Available(session)),
-            Err(error) if error.is_transient() => Ok(Self::Unavailable(error.into())),
+            Err(error) if error.is_transient() => Ok(match session.visit().copy()? {
+                Some(copy) => Self::Stale(copy),
+                None => Self::Unavailable(error.into()),
+            }),
             Err(error) => Err(error),
         }
     }

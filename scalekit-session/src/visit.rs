@@ -19,6 +19,7 @@ use crate::{
     leftover::Leftovers,
     metrics::{Counters, count},
     pending::Pending,
+    stale::{Copies, StaleSession},
     store::{Loaded, Record, Rules, SessionKey},
     watch::Watchers,
 };
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) signals: Signals,
     pub(crate) leftovers: Leftovers,
     pub(crate) watchers: Watchers,
+    pub(crate) copies: Copies,
 }
 
 /// Rotations since a ticket was issued that are followed.
@@ -134,7 +136,10 @@ impl Visit {
             let known = self.look_up(&key).await?;
             let mut state = self.lock();
             if state.generation == generation {
-                state.admitted |= matches!(known, Known::Found(_));
+                if let Known::Found(record) = &known {
+                    state.admitted = true;
+                    self.shared.copies.keep(&key, record, self.shared.soft_bytes);
+                }
                 state.known = known;
             }
         }
@@ -199,6 +204,11 @@ impl Visit {
         }
         let loaded = self.read(key).await?;
         self.moved_on(key, &loaded).await
+    }
+
+    /// What this process has read of the session, if that is kept.
+    pub(crate) fn copy(&self) -> Result<Option<StaleSession>> {
+        Ok(self.key()?.and_then(|key| self.shared.copies.find(&key)))
     }
 
     /// The request waits for something, or its answer goes on after its head. Most never do; to look at the clock costs a

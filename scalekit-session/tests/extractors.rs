@@ -21,7 +21,7 @@ async fn product(session: MaybeSession) -> Result<Json<Value>> {
         MaybeSession::Available(session) => {
             json!({"user": session.user().await?.map(|user| user.id().to_owned())})
         }
-        MaybeSession::Unavailable(_) => json!("unavailable"),
+        MaybeSession::Stale(_) | MaybeSession::Unavailable(_) => json!("unavailable"),
     }))
 }
 

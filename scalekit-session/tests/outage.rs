@@ -29,7 +29,7 @@ fn real(url: &str) -> Sessions {
 fn app(sessions: &Sessions) -> Router {
     let product = get(async |session: MaybeSession| match session {
         MaybeSession::Available(_) => "with a session",
-        MaybeSession::Unavailable(_) => "without",
+        MaybeSession::Stale(_) | MaybeSession::Unavailable(_) => "without",
     });
     let count = get(async |session: Session| session.incr(VIEWS, 1));
     shop(sessions)
