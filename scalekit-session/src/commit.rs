@@ -273,7 +273,13 @@ impl Visit {
     async fn renew_now(&self, key: &SessionKey) -> Result<()> {
         let Some(ticket) = self.ticket() else { return Ok(()) };
         let next = Ticket::issue(ticket.tag, ticket.of_user, self.shared.clock.now_ms())?;
-        match self.rotate_to(key, &next, Successor::Alone).await? {
+        let mut rotated = self.rotate_to(key, &next, Successor::Alone).await?;
+        if rotated == Rotated::Gone
+            && let Some(now) = self.key_to_go_on_with(key).await?
+        {
+            rotated = self.rotate_to(&now, &next, Successor::Alone).await?;
+        }
+        match rotated {
             Rotated::Done => self.lock().go_on_with(Hand::Give(next)),
             Rotated::Forwarded(_) | Rotated::Gone => self.drop_changes(),
         }

@@ -73,7 +73,7 @@ impl Visit {
             match self.create(&creation, &shared.rules.with_room_for(kept)).await? {
                 Created::Done => {}
                 Created::Changed(now) => {
-                    record = Some(Arc::new(now));
+                    record = Some(Arc::new(now)).filter(|now| !now.0.is_empty());
                     continue;
                 }
                 Created::Full => return Err(full()),
@@ -90,6 +90,8 @@ impl Visit {
                     record = Some(Arc::new(now));
                     again = true;
                 }
+                // What has ended meanwhile does not live on in the new session.
+                Ok(Removed::Gone) if version.is_some() => (record, again) = (None, true),
                 Ok(Removed::Done | Removed::Gone) => return Ok(ticket),
                 Err(_) => {
                     shared.end_later(old.clone(), *ending, Delay::Pause);

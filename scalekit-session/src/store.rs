@@ -33,7 +33,7 @@ pub(crate) const RETIREMENT: Duration = Duration::from_secs(30);
 /// |---|---|---|---|---|
 /// | nothing | | `Missing` | `Missing` | `Gone` |
 /// | a session | fields, metadata | `Live` | `Done` | `Done` |
-/// | a guest's session whose content a sign-in took over | the same, until when | `Live`, then `Ended` | `Ended` | `Done` |
+/// | a guest's session whose content a sign-in took over | the same, until when | `Live`, then `Ended` | `Ended` | `Gone` |
 /// | a rotated session's former key | the key that it has now | `Forwarded` | as under that key | as under that key |
 /// | the same, after the grace | the same, until when | `Reused` | `Ended` | as under that key |
 /// | the same, of a rotation without a grace | the same | `Ended` | `Ended` | as under that key |

@@ -4,82 +4,16 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Router, http::StatusCode, routing::post};
-use common::{Answer, Browser, CART, VIEWS, ring, shop, signed_in, with};
-use scalekit_core::{ManualClock, Principal, Result};
-use scalekit_session::{Applied, Current, MemoryStore, Session, Sessions};
+use common::{
+    Answer, Browser, CART, VIEWS, signed_in,
+    slow::{HOUR, Shop},
+};
+use scalekit_core::{Principal, Result};
+use scalekit_session::{Applied, Current, Session};
 use serde_json::json;
-use tokio::{sync::Barrier, task::JoinHandle};
-
-const HOUR: Duration = Duration::from_secs(3_600);
-
-/// A shop whose handler at `/slow` waits for the test between two things that it does.
-struct Shop {
-    app: Router,
-    sessions: Sessions,
-    clock: Arc<ManualClock>,
-    gate: Arc<Barrier>,
-}
-
-impl Shop {
-    fn open<A, B>(
-        before: impl Fn(Session) -> A + Clone + Send + Sync + 'static,
-        after: impl Fn(Session) -> B + Clone + Send + Sync + 'static,
-    ) -> Self
-    where
-        A: Future<Output = Result<()>> + Send,
-        B: Future<Output = Result<()>> + Send,
-    {
-        let clock = Arc::new(ManualClock::at(1_800_000_000_000));
-        let store = MemoryStore::with_clock(clock.clone());
-        let sessions = with(Sessions::builder(store, ring()).clock(clock.clone()).idle(2 * HOUR));
-        let gate = Arc::new(Barrier::new(2));
-        let wait = gate.clone();
-        let slow = move |session: Session| {
-            let (before, after, wait) = (before(session.clone()), after.clone(), wait.clone());
-            async move {
-                before.await?;
-                wait.wait().await;
-                wait.wait().await;
-                after(session).await
-            }
-        };
-        let renew = async |session: Session| session.renew();
-        let more = Router::new().route("/slow", post(slow)).route("/renew", post(renew));
-        Self { app: shop(&sessions).merge(more.layer(sessions.layer())), sessions, clock, gate }
-    }
-
-    /// Sends the slow request; it is where it waits.
-    async fn slow(&self, browser: &Browser) -> JoinHandle<Answer> {
-        let browser = browser.clone();
-        let request = tokio::spawn(async move { browser.send_only("POST", "/slow", "").await });
-        self.gate.wait().await;
-        request
-    }
-
-    async fn end(&self, request: JoinHandle<Answer>) -> Answer {
-        self.gate.wait().await;
-        request.await.unwrap()
-    }
-
-    /// For all who look at a clock.
-    async fn pass(&self, time: Duration) {
-        self.clock.advance(time);
-        tokio::time::advance(time).await;
-    }
-
-    /// Another tab's request rotates the session, and the next one uses the new secret; the grace passes.
-    async fn rotate(&self, browser: &mut Browser) {
-        self.pass(HOUR).await;
-        let old = browser.cookie.clone();
-        browser.get("/all").await;
-        assert_ne!(browser.cookie, old);
-        browser.get("/all").await;
-        self.pass(Duration::from_secs(60)).await;
-    }
-}
 
 async fn nothing(_: Session) -> Result<()> {
     Ok(())

@@ -3,7 +3,7 @@
 -- ARGV: 1 idle ms, 2 absolute ms, 3 'new' or 'again', 4 the version of the replaced one, or '', 5 how that ends,
 -- 6 the member in the index, 7 what the keys of the index's members start with, 8 most sessions of a user, then fields
 -- and values in turn.
--- Returns {'done'} | {'taken'} | {'changed', fields and values of the replaced one in turn}.
+-- Returns {'done'} | {'taken'} | {'changed', fields and values of the replaced one in turn}, none if it has ended.
 -- Atomic: at no time is there neither session, and a revocation of the index sees both or only the new one.
 -- All keys share a slot, those of the index's members too; but outside of a Cluster the replaced one need not.
 local key, index, old = KEYS[1], KEYS[2], KEYS[3]
@@ -13,7 +13,7 @@ local replaced
 if old then
   old = follow(old, now)
   replaced = redis.call('HMGET', old, '!a', '!v', '!i')
-  if replaced[1] and ARGV[4] ~= '' and replaced[2] ~= ARGV[4] then return with_fields('changed', old) end
+  if ARGV[4] ~= '' and replaced[2] ~= ARGV[4] then return replaced[1] and with_fields('changed', old) or {'changed'} end
 end
 local deadline = now + tonumber(ARGV[2])
 

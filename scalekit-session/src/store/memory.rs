@@ -204,10 +204,9 @@ impl Store for MemoryStore {
         }
         if let Some(Replaced { key: old, version, ending }) = &creation.replaces {
             let (old, _) = state.follow(old.full(), now);
-            let changed =
-                |entry: &&mut Entry| version.is_some_and(|version| entry.record.version() != version);
-            if let Some(entry) = state.live(&old, now).filter(changed) {
-                return Ok(Created::Changed(entry.record.clone()));
+            let held = state.live(&old, now).map(|entry| entry.record.clone());
+            if version.is_some() && *version != held.as_ref().map(Record::version) {
+                return Ok(Created::Changed(held.unwrap_or_default()));
             }
             state.end(&old, *ending, now);
         }
@@ -246,7 +245,9 @@ impl Store for MemoryStore {
         if let Some(entry) = state.live(&place, now).filter(changed) {
             return Ok(Removed::Changed(entry.record.clone()));
         }
-        Ok(if state.end(&place, ending, now) { Removed::Done } else { Removed::Gone })
+        let retired = state.live(&place, now).is_some_and(|entry| entry.record.0.contains_key(RETIRED));
+        let ended = state.end(&place, ending, now) && !(retired && ending == Ending::Mark);
+        Ok(if ended { Removed::Done } else { Removed::Gone })
     }
 
     async fn rotate(

@@ -147,7 +147,7 @@ pub enum Created {
     Done,
     /// The key is taken; nothing was changed.
     Taken,
-    /// The session to be replaced has changed; nothing was written. The session as it is now.
+    /// The session to be replaced has changed; nothing was written. The session as it is now, empty if it has ended.
     Changed(Record),
     /// The session would pass a limit of the [`Rules`]; nothing was written.
     Full,
@@ -159,7 +159,7 @@ pub enum Created {
 pub enum Removed {
     /// It was there and is not any more.
     Done,
-    /// It was not there.
+    /// It was not there, or its content had been taken over.
     Gone,
     /// It has another version and is still there.
     Changed(Record),

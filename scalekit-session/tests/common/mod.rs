@@ -7,6 +7,7 @@
 )]
 
 pub mod hooked;
+pub mod slow;
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use fixture::*;
 use limits::*;
 use rotations::*;
 use scalekit_core::OperationId;
-use scalekit_session::store::{Change, Committed, Created, Ending, Loaded, Removed};
+use scalekit_session::store::{Change, Committed, Created, Ending, Loaded, Removed, Replaced};
 use scalekit_testkit::{Rng, seed};
 
 async fn changes_are_made_in_order_and_counted(at: &Fixture) {
@@ -128,9 +128,12 @@ async fn a_session_replaces_the_one_that_was_read(at: &Fixture) {
     assert_eq!(at.create(&new).await, Created::Done);
     assert_eq!(at.load(&old).await, None);
     assert_eq!(at.members().await, ["new"]);
-    // What it replaces may have ended meanwhile.
-    let mut third = creation("third", &[]);
+    // What has ended meanwhile must not live on in the new one; one that keeps nothing of it comes all the same.
+    let mut third = creation("third", &[("x", "2")]);
     third.replaces = Some(replaced(&old, 2));
+    let Created::Changed(ended) = at.create(&third).await else { panic!("what had ended is there again") };
+    assert!(ended.0.is_empty());
+    third.replaces = Some(Replaced { version: None, ..replaced(&old, 2) });
     assert_eq!(at.create(&third).await, Created::Done);
 }
 

@@ -195,4 +195,9 @@ pub(crate) async fn a_retired_session_is_read_for_thirty_seconds_and_never_chang
     at.advance(Duration::from_secs(4)).await;
     assert_eq!(at.open(&guest).await, Loaded::Ended);
     assert_eq!(at.commit(&guest, &[set("x", "2")]).await, Committed::Ended);
+    // A late sign-out finds it given up, and ends what is left of it.
+    let guest = at.given("another", &[("x", "1")]).await;
+    assert_eq!(at.end(&guest, Some(1), Ending::Retire).await, Removed::Done);
+    assert_eq!(at.end(&guest, None, Ending::Mark).await, Removed::Gone);
+    assert_eq!(at.open(&guest).await, Loaded::Ended);
 }
