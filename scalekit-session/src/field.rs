@@ -1,6 +1,7 @@
 //! What a session holds, declared once as constants: the name and the type of every field.
 
 mod codec;
+mod unknown;
 
 use std::{fmt, marker::PhantomData};
 
@@ -62,7 +63,8 @@ impl<T> Field<T> {
     ///
     /// While a deployment is under way, nodes of both versions use the session. A newer value is read by an older node as
     /// it is, so let new members be optional and rename none; what the older node does not know of it survives its
-    /// [`Session::update`](crate::Session::update), and not its [`set`](crate::Session::set).
+    /// [`Session::update`](crate::Session::update), and not its [`set`](crate::Session::set). In an array, only elements that
+    /// the older node leaves as they are keep it: let a map by id hold what both change.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};

@@ -2,9 +2,9 @@
 
 use scalekit_core::{Error, ErrorKind, Result};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Field, OnCorrupt};
+use super::{Field, OnCorrupt, unknown::kept};
 
 /// Stands before the version of a value that is not of the first; no JSON begins with it.
 const MARK: char = '@';
@@ -31,26 +31,26 @@ impl<T> Field<T> {
         Ok(marked(self.version, to_text(value)?))
     }
 
-    /// The text to store in place of this one. What a newer node has put into it, and this one does not know, is kept:
-    /// the members that are not there any more after reading and writing it.
+    /// The text to store in place of this one. What a newer node has put into it, and this one does not know, is kept.
     pub(crate) fn encode_over(&self, value: &T, stored: Option<&str>) -> Result<String>
     where
         T: Serialize + DeserializeOwned,
     {
         let Some((version, json)) = stored.and_then(split) else { return self.encode(value) };
-        let before: Option<Map<String, Value>> = serde_json::from_str(json).ok();
-        let known = self.decode(stored.unwrap_or_default()).ok().flatten().map(|known| to_value(&known));
-        let (Some(before), Some(Value::Object(known)), Value::Object(mut after)) =
-            (before.filter(|_| version >= self.version), known.transpose()?, to_value(value)?)
-        else {
-            return self.encode(value);
-        };
-        for (name, unknown) in before {
-            if !known.contains_key(&name) {
-                after.entry(name).or_insert(unknown);
-            }
+        let before = serde_json::from_str::<Value>(json).ok().filter(|_| version >= self.version);
+        let known = self.decode(stored.unwrap_or_default()).ok().flatten();
+        let (Some(before), Some(known)) = (before, known) else { return self.encode(value) };
+        let (known, after) = (to_value(&known)?, to_value(value)?);
+        if known == before {
+            return Ok(marked(version, to_text(value)?));
         }
-        Ok(marked(version, to_text(&after)?))
+        let as_read = |value: &Value| {
+            let read = T::deserialize(value).ok()?;
+            to_value(&read).ok()
+        };
+        let meant = as_read(&after);
+        let kept = kept(&before, &known, &after, |kept| meant.is_some() && as_read(kept) == meant);
+        Ok(marked(version, to_text(&kept)?))
     }
 
     fn read(&self, text: &str) -> Result<T>
@@ -104,8 +104,10 @@ fn no_json(error: serde_json::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde::Deserialize;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -158,6 +160,67 @@ mod tests {
         new.note = None;
         stored = NEW.encode_over(&new, Some(&stored)).unwrap();
         assert_eq!(NEW.decode(&stored).unwrap().unwrap().note, None);
+    }
+
+    #[test]
+    fn what_another_node_knows_survives_at_any_depth_and_what_is_removed_stays_removed() {
+        #[derive(Default, Serialize, Deserialize)]
+        struct Cart {
+            address: Map<String, Value>,
+            lines: Vec<Line>,
+            by_sku: BTreeMap<String, Line>,
+            owner: Line,
+        }
+        #[derive(Clone, Default, Serialize, Deserialize)]
+        struct Line {
+            sku: String,
+        }
+        const CART: Field<Cart> = Field::new("cart");
+        let line = |sku: &str| json!({"sku": sku, "gift": {"for": sku}});
+        let stored = json!({
+            "address": {"city": "Ulm", "zip": "1"},
+            "lines": [line("tea"), line("tea"), line("rum"), line("oil")],
+            "by_sku": {"tea": line("tea"), "rum": line("rum")},
+            "owner": line("me"),
+            "new": [1],
+        });
+        let mut cart = CART.decode(&stored.to_string()).unwrap().unwrap();
+        cart.address.remove("zip");
+        cart.lines.swap(0, 2);
+        cart.lines.truncate(3);
+        cart.lines.push(Line { sku: "jam".to_owned() });
+        cart.by_sku.remove("rum");
+        cart.by_sku.insert("jam".to_owned(), Line::default());
+        cart.owner.sku = "you".to_owned();
+        let kept = CART.encode_over(&cart, Some(&stored.to_string())).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Value>(&kept).unwrap(),
+            json!({
+                "address": {"city": "Ulm"},
+                "lines": [line("rum"), line("tea"), line("tea"), {"sku": "jam"}],
+                "by_sku": {"tea": line("tea"), "jam": {"sku": ""}},
+                "owner": {"sku": "you", "gift": {"for": "me"}},
+                "new": [1],
+            })
+        );
+    }
+
+    #[test]
+    fn a_member_that_is_known_by_another_name_is_not_kept_beside_itself() {
+        #[derive(Default, PartialEq, Debug, Serialize, Deserialize)]
+        struct Renamed {
+            #[serde(alias = "anzahl", rename = "count")]
+            count: u64,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            note: Option<String>,
+        }
+        const RENAMED: Field<Renamed> = Field::new("renamed");
+        let stored = r#"{"anzahl":3,"note":"x","newer":true}"#;
+        let mut value = RENAMED.decode(stored).unwrap().unwrap();
+        (value.count, value.note) = (4, None);
+        let kept = RENAMED.encode_over(&value, Some(stored)).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), json!({"count": 4, "newer": true}));
+        assert_eq!(RENAMED.decode(&kept).unwrap(), Some(value));
     }
 
     #[test]
