@@ -184,7 +184,7 @@ impl Visit {
             if committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutcomeUnknown) {
                 pending.keep_repeatable();
             }
-            match self.watch(committed)? {
+            match self.counted(committed)? {
                 Committed::Conflict(now) => {
                     count(&shared.counters.conflicts);
                     base = Arc::new(now);
@@ -229,7 +229,7 @@ impl Visit {
                 let meter = self.meter()?;
                 self.shared.store.commit(&key, &[swap], None, &self.shared.rules, meter.left).await
             };
-            match self.watch(committed)? {
+            match self.counted(committed)? {
                 Committed::Done => {
                     count(&self.shared.counters.commits);
                     self.lock().forget_field(field);
@@ -306,7 +306,7 @@ impl Visit {
     pub(crate) async fn create(&self, creation: &Creation, rules: &Rules) -> Result<Created> {
         let meter = self.meter()?;
         let created = self.shared.store.create(creation, rules, meter.left).await;
-        let created = self.watch(created)?;
+        let created = self.counted(created)?;
         if created == Created::Done {
             count(&self.shared.counters.commits);
         }
@@ -321,7 +321,7 @@ impl Visit {
     ) -> Result<Removed> {
         self.shared.copies.forget(key);
         let meter = self.meter()?;
-        self.watch(self.shared.store.end(key, version, ending, meter.left).await)
+        self.counted(self.shared.store.end(key, version, ending, meter.left).await)
     }
 }
 

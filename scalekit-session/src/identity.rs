@@ -258,7 +258,7 @@ impl Session {
             let except = ours.map(|key| key.member.as_str());
             let meter = self.visit().meter()?;
             let revoked = shared.store.revoke(&place.index, &place.prefix, except, meter.left).await;
-            ended += self.visit().watch(revoked)?;
+            ended += self.visit().counted(revoked)?;
         }
         if current == Current::Included && !places.is_empty() {
             if let Some(key) = mine {
@@ -334,7 +334,7 @@ impl ReadSession {
     async fn listed(&self, index: &str, prefix: &str) -> Result<Vec<Listed>> {
         let shared = &self.0.shared;
         let meter = self.0.meter()?;
-        self.0.watch(shared.store.list(index, prefix, &shared.rules, meter.left).await)
+        self.0.counted(shared.store.list(index, prefix, &shared.rules, meter.left).await)
     }
 
     /// The id of the request's own session.

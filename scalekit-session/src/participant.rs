@@ -58,7 +58,7 @@ impl AfterCommit for Visit {
         let budget = shared.request_budget;
         let commit = shared.store.commit(&key, &recorded.changes, Some(operation), &shared.rules, budget);
         let outcome = shared.signals.time(Hop::Cache, "session_commit", commit).await;
-        let _ = shared.applied(shared.watch(outcome)?)?;
+        let _ = shared.applied(shared.counted(outcome)?)?;
         if self.key()?.is_some_and(|own| own == key) {
             self.lock().forget();
         }

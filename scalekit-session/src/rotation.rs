@@ -73,7 +73,7 @@ impl Visit {
     ) -> Result<Rotated> {
         let to = session_key(&self.shared.namespace, to)?;
         let meter = self.meter()?;
-        let rotated = self.watch(self.shared.store.rotate(from, &to, successor, meter.left).await)?;
+        let rotated = self.counted(self.shared.store.rotate(from, &to, successor, meter.left).await)?;
         if rotated == Rotated::Done {
             count(&self.shared.counters.rotations);
         }

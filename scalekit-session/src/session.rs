@@ -218,7 +218,7 @@ impl Session {
         let meter = self.visit().meter()?;
         let (store, rules) = (&self.visit().shared.store, &self.visit().shared.rules);
         let outcome =
-            self.visit().watch(store.commit(&key, &changes, Some(operation), rules, meter.left).await)?;
+            self.visit().counted(store.commit(&key, &changes, Some(operation), rules, meter.left).await)?;
         self.visit().lock().forget();
         self.visit().shared.applied(outcome)
     }

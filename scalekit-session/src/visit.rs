@@ -175,7 +175,7 @@ impl Visit {
         let Shared { store, rules, signals, .. } = &*self.shared;
         let load = store.load(key, rules, meter.left);
         let loaded = signals.time(Hop::Cache, "session_load", load).await;
-        self.watch(loaded).map_err(without_effect)
+        self.counted(loaded).map_err(without_effect)
     }
 
     /// The key that another request has given the session since this one was let in, or since it came: this one goes on
@@ -187,7 +187,7 @@ impl Visit {
             Loaded::Reused { .. } | Loaded::Ended if self.lock().admitted => {
                 let meter = self.meter()?;
                 let now = self.shared.store.peek(key, meter.left).await;
-                self.watch(now).map_err(without_effect)?.filter(|now| now != key)
+                self.counted(now).map_err(without_effect)?.filter(|now| now != key)
             }
             _ => None,
         };
@@ -271,8 +271,8 @@ impl Visit {
     }
 
     /// Counts the store's failures.
-    pub(crate) fn watch<T>(&self, result: Result<T>) -> Result<T> {
-        self.shared.watch(result)
+    pub(crate) fn counted<T>(&self, result: Result<T>) -> Result<T> {
+        self.shared.counted(result)
     }
 
     fn known(&self) -> Option<Option<Arc<Record>>> {
@@ -307,7 +307,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn watch<T>(&self, result: Result<T>) -> Result<T> {
+    pub(crate) fn counted<T>(&self, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(Error::is_transient) {
             count(&self.counters.unavailable);
         }

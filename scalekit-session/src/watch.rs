@@ -10,7 +10,8 @@ use std::{
 use scalekit_core::{Error, ErrorKind, Result};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    task::JoinSet,
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -21,6 +22,10 @@ use crate::{
 
 /// How often the sessions that are watched are looked at, beside what is heard of them: one may have expired.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How soon again, where the store did not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Sessions that are looked at at a time.
+const LOOKS: usize = 64;
 /// Sessions that one process watches at a time.
 const MOST: usize = 100_000;
 
@@ -89,7 +94,7 @@ impl ReadSession {
         let receiver = shared.watchers.add(&key, shared)?;
         // What happened before it was registered was told to nobody.
         let meter = self.visit().meter()?;
-        match self.visit().watch(shared.store.peek(&key, meter.left).await)? {
+        match self.visit().counted(shared.store.peek(&key, meter.left).await)? {
             Some(now) if now == key => {}
             Some(now) => shared.watchers.move_to(&key.full(), &now.full()),
             None => shared.watchers.end(&key.full()),
@@ -159,36 +164,76 @@ impl Watchers {
     }
 }
 
-/// Hears for all watches, until there is none.
+/// Hears for all watches, until there is none. Looks go on beside what is heard, so that an end is told at once however many
+/// sessions there are to look at.
 async fn listen(shared: Weak<Shared>) {
     let Some(mut tidings) = shared.upgrade().map(|shared| shared.store.tidings(&shared.namespace)) else {
         return;
     };
-    let mut next_look = Instant::now() + LOOK_EVERY;
+    let (mut looking, mut next_look) = (JoinSet::new(), Instant::now() + LOOK_EVERY);
     loop {
-        let told = timeout_at(next_look, tidings.next()).await;
+        let event = tokio::select! {
+            told = tidings.next() => Event::Told(told),
+            Some(looked) = looking.join_next() => Event::Looked(looked.unwrap_or(Seen::Part)),
+            () = sleep_until(next_look), if looking.is_empty() => Event::Look,
+        };
         let Some(shared) = shared.upgrade() else { return };
-        match told {
-            Ok(Told::Ended(key)) => shared.watchers.end(&key),
-            Ok(Told::Moved(from, to)) => shared.watchers.move_to(&from, &to),
-            Ok(Told::Gap) | Err(_) => {
+        match event {
+            Event::Told(Told::Ended(key)) => shared.watchers.end(&key),
+            Event::Told(Told::Moved(from, to)) => shared.watchers.move_to(&from, &to),
+            Event::Told(Told::Gap) => next_look = Instant::now(),
+            Event::Looked(Seen::All) => {}
+            Event::Looked(Seen::Part) => next_look = next_look.min(Instant::now() + LOOK_AGAIN),
+            Event::Look => {
                 let Some(watched) = shared.watchers.watched() else { return };
-                for key in watched {
-                    look(&shared, &key).await;
-                }
                 next_look = Instant::now() + LOOK_EVERY;
+                looking.spawn(look_at(shared, watched));
             }
         }
     }
 }
 
-async fn look(shared: &Shared, key: &str) {
-    let Some(at) = SessionKey::of(key) else { return };
+enum Event {
+    Told(Told),
+    Looked(Seen),
+    Look,
+}
+
+/// How many of the watched sessions the store has told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    All,
+    Part,
+}
+
+/// Looks at sessions, a few at a time.
+async fn look_at(shared: Arc<Shared>, keys: Vec<String>) -> Seen {
+    let (mut looks, mut seen) = (JoinSet::new(), Seen::All);
+    let mut keys = keys.into_iter();
+    loop {
+        while looks.len() < LOOKS
+            && let Some(key) = keys.next()
+        {
+            looks.spawn(look(shared.clone(), key));
+        }
+        match looks.join_next().await {
+            Some(Ok(Seen::All)) => {}
+            Some(_) => seen = Seen::Part,
+            None => return seen,
+        }
+    }
+}
+
+async fn look(shared: Arc<Shared>, key: String) -> Seen {
+    let Some(at) = SessionKey::of(&key) else { return Seen::All };
     match shared.store.peek(&at, shared.request_budget).await {
         Ok(Some(now)) if now == at => {}
-        Ok(Some(now)) => shared.watchers.move_to(key, &now.full()),
-        Ok(None) => shared.watchers.end(key),
-        // Nothing is known; the next look will tell.
-        Err(error) => tracing::debug!("a watched session was not looked at: {error}"),
+        Ok(Some(now)) => shared.watchers.move_to(&key, &now.full()),
+        Ok(None) => shared.watchers.end(&key),
+        Err(error) => {
+            tracing::debug!("a watched session was not looked at: {error}");
+            return Seen::Part;
+        }
     }
+    Seen::All
 }

@@ -5,12 +5,19 @@
 mod common;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use axum::{Router, http::StatusCode, routing::post};
-use common::{Browser, LONG, on_memory, on_redis, patient, redis, ring, shop, signed_in, with};
+use common::{
+    Browser, LONG,
+    hooked::{Hooked, Step, unanswered},
+    on_memory, on_redis, patient, redis, ring, shop, signed_in, with,
+};
 use scalekit_core::{ManualClock, redis::cmd};
 use scalekit_session::{MemoryStore, ReadSession, RedisStore, Sessions, Watch};
 use scalekit_testkit::{Proxy, evidence, full, wait_until};
@@ -69,6 +76,85 @@ async fn every_kind_of_end_is_told_and_nothing_else() {
             assert!(watch(&browser, &here, &watches).await.has_ended(), "{store} {end}: it was over before");
         }
     }
+}
+
+#[tokio::test]
+async fn a_guests_session_ends_when_its_guest_signs_in() {
+    let server = redis().await;
+    for sessions in [on_memory(), on_redis(&server.url())] {
+        let (app, watches) = watched(&sessions);
+        let mut guest = Browser::new(&app);
+        guest.post("/cart/tea/1").await;
+        let mine = watch(&guest, &app, &watches).await;
+        guest.post("/cart/tea/1").await;
+        assert!(!mine.has_ended());
+        let before = guest.clone();
+        guest.post("/sign-in/acme/ada").await;
+        ends(mine).await;
+        assert!(
+            watch(&before, &app, &watches).await.has_ended(),
+            "it can be read, but is no session any more"
+        );
+        assert!(!watch(&guest, &app, &watches).await.has_ended());
+    }
+}
+
+/// Signed-in browsers of a shop, and a watch of each.
+async fn many(app: &Router, watches: &Watches, count: usize) -> (Vec<Browser>, Vec<Watch>) {
+    let (mut browsers, mut all) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let browser = signed_in(app, "acme", "ada").await;
+        all.push(watch(&browser, app, watches).await);
+        browsers.push(browser);
+    }
+    (browsers, all)
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_sessions_are_looked_at_together_and_an_end_is_told_meanwhile() {
+    let (under_way, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counted, holds) = (under_way.clone(), held.clone());
+    let store = Hooked::new(move |step| {
+        let waits = step == Step::Asked("peek") && holds.load(Ordering::SeqCst);
+        counted.fetch_add(usize::from(waits), Ordering::SeqCst);
+        async move {
+            if waits {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+    });
+    let (app, watches) = watched(&store.sessions());
+    let (browsers, mut all) = many(&app, &watches, 200).await;
+    held.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(under_way.load(Ordering::SeqCst), 64, "together, and not all of them");
+    // None of these looks is ever answered.
+    browsers[199].clone().post("/sign-out").await;
+    ends(all.pop().unwrap()).await;
+    assert!(all.iter().all(|one| !one.has_ended()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_not_answered_is_repeated_soon_and_ends_nothing() {
+    let clock = Arc::new(ManualClock::at(1_800_000_000_000));
+    let away = Arc::new(AtomicBool::new(false));
+    let is_away = away.clone();
+    let store = Hooked::new(move |step| {
+        let fails = step == Step::Asked("peek") && is_away.load(Ordering::SeqCst);
+        async move { if fails { Err(unanswered()) } else { Ok(()) } }
+    });
+    let store = Hooked { store: MemoryStore::with_clock(clock.clone()), ..store };
+    let (app, watches) = watched(&store.sessions());
+    let (_, all) = many(&app, &watches, 3).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    away.store(true, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(31 * 60));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(all.iter().all(|one| !one.has_ended()), "nobody knows");
+    away.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(all.iter().all(Watch::has_ended), "not looked at again soon");
 }
 
 #[tokio::test]

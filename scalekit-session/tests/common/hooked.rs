@@ -30,14 +30,14 @@ pub enum Step {
     Done(&'static str),
 }
 
-type Hook = dyn Fn(Step) -> BoxFuture<'static, Result<()>> + Send + Sync;
+pub type Hook = dyn Fn(Step) -> BoxFuture<'static, Result<()>> + Send + Sync;
 
 /// A memory store that asks the test at each step of each call: it may wait there, or be told to fail. A sign-in takes two
 /// calls, as in a Cluster.
 #[derive(Clone)]
 pub struct Hooked {
     pub store: MemoryStore,
-    hook: Arc<Hook>,
+    pub hook: Arc<Hook>,
 }
 
 impl Hooked {
