@@ -70,7 +70,8 @@ pub trait Observer: Send + Sync + 'static {
 /// |---|---|---|---|
 /// | `db::PoolSource` | db | `acquire`: the wait for a connection on which a transaction has begun | `ok`, `error`, `cancelled` |
 /// | `db::Tx` | db | `transaction`: from the answer to BEGIN to its end | `committed`, `rolled_back`, `unknown` |
-/// | sessions | cache | `session_load`, `session_commit` | `ok`, `error`, `cancelled` |
+/// | sessions | cache | `session_load` | `ok`, `none` for no session, `reused` for a stolen or kept secret, `error`, `cancelled` |
+/// | sessions | cache | `session_commit` | `ok`, `gone` for one that had ended, `refused` for a conflict or a limit, `error` |
 /// | idempotency keys | service | `idempotency`: from the key to the answer | `executed`, `replayed`, `rolled_back`, `mismatched`, `in_flight`, `unknown`, `failed`, `refused`, `cancelled` |
 /// | outbox relay | queue | `outbox_publish`, and the queue `outbox` of each database | `ok`, `error`, `cancelled` |
 /// | outbox consumer | queue | `outbox_handle`: one call of the handler | `done`, `parked`, `error`, `cancelled` |

@@ -5,8 +5,14 @@ use std::{fmt, sync::Arc, time::Duration};
 use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClock};
 
 use crate::{
-    CommitOn, Cookie, OnReuse, Sessions, Store, address::check_namespace, leftover::Leftovers,
-    metrics::Counters, stale::Copies, store::Rules, visit::Shared, watch::Watchers,
+    CommitOn, Cookie, OnReuse, Sessions, Store,
+    address::check_namespace,
+    leftover::Leftovers,
+    metrics::{Counters, EachSecond},
+    stale::Copies,
+    store::Rules,
+    visit::Shared,
+    watch::Watchers,
 };
 
 /// The youngest secret that is rotated.
@@ -202,6 +208,7 @@ impl SessionsBuilder {
             on_reuse: self.on_reuse,
             clock: self.clock,
             counters: Counters::default(),
+            lines: EachSecond::default(),
             signals: self.signals,
             leftovers: Leftovers::default(),
             watchers: Watchers::default(),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use scalekit_core::{Error, ErrorKind, Hop, Result};
+use tracing::Instrument;
 
 use crate::{
     Applied,
@@ -95,8 +96,19 @@ impl Visit {
             (mem::take(&mut state.fate), mem::take(&mut state.pending))
         };
         let before = self.key();
-        let steps = self.steps(&mut fate, &mut pending);
-        let done = self.shared.signals.time(Hop::Cache, "session_commit", steps).await;
+        let dropped = self.lock().dropped;
+        let timing = self.shared.signals.start(Hop::Cache, "session_commit");
+        let session = before.as_ref().ok().and_then(Option::as_ref).map(SessionKey::short);
+        let span = tracing::debug_span!("session_commit", session);
+        let done = self.steps(&mut fate, &mut pending).instrument(span).await;
+        timing.end(match &done {
+            Ok(()) if self.lock().dropped == dropped => "ok",
+            Ok(()) => "gone",
+            Err(error) => match error.kind() {
+                ErrorKind::Conflict | ErrorKind::TooLarge | ErrorKind::Invalid => "refused",
+                _ => "error",
+            },
+        });
         if let Ok(Some(key)) = before {
             self.shared.copies.forget(&key);
         }

@@ -103,7 +103,7 @@ async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
     if wanted {
         // A cookie that an earlier commit of this request gave out is sent all the same.
         if let Err(error) = visit.commit().await {
-            response = refuse(&error);
+            response = refuse(&error, shared);
         }
     } else {
         visit.settled().await;
@@ -120,7 +120,7 @@ async fn finish(visit: Arc<Visit>, mut response: Response) -> Response {
     };
     let was_public = match cookie {
         Some(Ok(cookie)) => send(cookie, &mut response),
-        Some(Err(error)) => return refuse(&error),
+        Some(Err(error)) => return refuse(&error, shared),
         None => false,
     };
     if was_public {
@@ -162,8 +162,10 @@ fn send(cookie: HeaderValue, response: &mut Response) -> bool {
 
 /// The handler may have had effects elsewhere: a failed commit is never reported as if nothing had happened,
 /// and never as a fault of the handler.
-fn refuse(error: &Error) -> Response {
-    tracing::warn!(kind = ?error.kind(), cause = std::error::Error::source(error), "session commit failed: {error}");
+fn refuse(error: &Error, shared: &Shared) -> Response {
+    if shared.may_log() {
+        tracing::warn!(kind = ?error.kind(), cause = std::error::Error::source(error), "session commit failed: {error}");
+    }
     match error.kind() {
         ErrorKind::Conflict | ErrorKind::TooLarge | ErrorKind::Invalid => {
             Problem::from(error).into_response()

@@ -35,7 +35,9 @@ impl Shared {
     /// Ends a session that a sign-in has replaced, or that was stolen. Until then, its cookie opens what it held.
     pub(crate) fn end_later(self: &Arc<Self>, key: SessionKey, ending: Ending, delay: Delay) {
         let Ok(room) = Arc::clone(&self.leftovers.0).try_acquire_owned() else {
-            tracing::warn!("a session was not ended, and too many are tried again already");
+            if self.may_log() {
+                tracing::warn!("a session was not ended, and too many are tried again already");
+            }
             return;
         };
         let shared = Arc::clone(self);

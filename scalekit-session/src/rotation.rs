@@ -92,9 +92,12 @@ impl Shared {
     /// Somebody came with a former secret after its grace.
     pub(crate) fn reused(self: &Arc<Self>, at: SessionKey) {
         count(&self.counters.reused);
-        tracing::warn!(
-            "a session's former secret was used after it had been rotated: it may have been stolen"
-        );
+        if self.may_log() {
+            tracing::warn!(
+                session = at.short(),
+                "a session's former secret was used after it had been rotated: it may have been stolen"
+            );
+        }
         if self.on_reuse == OnReuse::End {
             self.end_later(at, Ending::Mark, Delay::None);
         }

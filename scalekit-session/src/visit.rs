@@ -7,6 +7,7 @@ use std::{
 
 use scalekit_core::{Clock, Error, ErrorKind, Hop, KeyRing, Result, Signals};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 mod state;
 
@@ -17,7 +18,7 @@ use crate::{
     commit::Hand,
     cookie::{Carried, Ticket},
     leftover::Leftovers,
-    metrics::{Counters, count},
+    metrics::{Counters, EachSecond, add, count},
     pending::Pending,
     stale::{Copies, StaleSession},
     store::{Loaded, Record, Rules, SessionKey},
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) request_budget: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
+    pub(crate) lines: EachSecond,
     pub(crate) commit_on: CommitOn,
     pub(crate) rotate_every: Option<Duration>,
     pub(crate) on_reuse: OnReuse,
@@ -173,8 +175,15 @@ impl Visit {
         let meter = self.meter()?;
         count(&self.shared.counters.loads);
         let Shared { store, rules, signals, .. } = &*self.shared;
-        let load = store.load(key, rules, meter.left);
-        let loaded = signals.time(Hop::Cache, "session_load", load).await;
+        let timing = signals.start(Hop::Cache, "session_load");
+        let span = tracing::debug_span!("session_load", session = key.short());
+        let loaded = store.load(key, rules, meter.left).instrument(span).await;
+        timing.end(match &loaded {
+            Ok(Loaded::Live(_) | Loaded::Forwarded { .. }) => "ok",
+            Ok(Loaded::Missing | Loaded::Ended) => "none",
+            Ok(Loaded::Reused { .. }) => "reused",
+            Err(_) => "error",
+        });
         self.counted(loaded).map_err(without_effect)
     }
 
@@ -208,7 +217,11 @@ impl Visit {
 
     /// What this process has read of the session, if that is kept.
     pub(crate) fn copy(&self) -> Result<Option<StaleSession>> {
-        Ok(self.key()?.and_then(|key| self.shared.copies.find(&key)))
+        let copy = self.key()?.and_then(|key| self.shared.copies.find(&key));
+        if copy.is_some() {
+            count(&self.shared.counters.stale);
+        }
+        Ok(copy)
     }
 
     /// The request waits for something, or its answer goes on after its head. Most never do; to look at the clock costs a
@@ -293,24 +306,32 @@ fn without_effect(error: Error) -> Error {
     Error::new(ErrorKind::Unavailable, message).with_retry_after(Duration::from_secs(1)).with_source(error)
 }
 
-/// A large session is logged once in so many.
-const LOG_EVERY: u64 = 1_000;
-
 impl Shared {
     fn weigh(&self, record: &Record) {
         let bytes = record.bytes();
-        if bytes > self.soft_bytes && count(&self.counters.large).is_multiple_of(LOG_EVERY) {
-            tracing::warn!(
-                bytes,
-                "a session is large: what it holds travels with each read; keep a key in it instead"
-            );
+        add(&self.counters.loaded_bytes, bytes as u64);
+        if bytes > self.soft_bytes {
+            count(&self.counters.large);
+            if self.may_log() {
+                tracing::warn!(
+                    bytes,
+                    "a session is large: what it holds travels with each read; keep a key in it instead"
+                );
+            }
         }
     }
 
+    /// Whether what a client has caused may stand in the log.
+    pub(crate) fn may_log(&self) -> bool {
+        self.lines.is_due(self.clock.now_ms())
+    }
+
     pub(crate) fn counted<T>(&self, result: Result<T>) -> Result<T> {
-        if result.as_ref().is_err_and(Error::is_transient) {
+        let unanswered = result.as_ref().is_err_and(Error::is_transient);
+        if unanswered {
             count(&self.counters.unavailable);
         }
+        self.counters.answered(!unanswered);
         result
     }
 }

@@ -113,7 +113,8 @@ async fn no_log_line_and_no_span_tells_a_secret() {
     }
     let (log, issued) = (captured.text(), issued.into_inner());
     assert!(issued.len() >= 10, "{issued:?}");
-    for expected in ["captured", "session commit failed", "redis"] {
+    let spans = ["session_load{session=\"", "session_commit{session=\""];
+    for expected in ["captured", "session commit failed", "redis"].into_iter().chain(spans) {
         assert!(log.contains(expected), "no {expected:?}: the capture missed it:\n{log}");
     }
     for cookie in &issued {

@@ -26,6 +26,10 @@ pub(crate) fn metrics(pod: &Pod) -> Result<String> {
 
 fn pod_metrics(mut out: Exposition, pod: &Pod) -> Exposition {
     let number = pod.number.to_string();
+    for (name, help, value) in pod.sessions.sessions.metrics().counters() {
+        let name = format!("checkout_session_{name}_total");
+        out = out.counter(&name, help).sample(&[("pod", number.as_str())], value as f64);
+    }
     for seen in pod.watch.databases() {
         let labels = [("pod", number.as_str()), ("database", seen.name.as_str())];
         let up = if seen.lag.is_some() { 1.0 } else { 0.0 };

@@ -1,11 +1,12 @@
 //! What a store is asked for, and what it answers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::{Record, Rules, SessionKey, record::Size};
+use crate::field::SEPARATOR;
 
 /// One change of a stored field.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Change {
     /// Writes it.
     #[serde(rename = "s")]
@@ -74,7 +75,7 @@ pub enum Committed {
 }
 
 /// A session to be created.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Creation {
     /// Where.
     pub key: SessionKey,
@@ -166,7 +167,7 @@ pub enum Removed {
 }
 
 /// What those who watch sessions are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Told {
     /// The session of this key was signed out, revoked, replaced or removed.
     Ended(String),
@@ -177,7 +178,7 @@ pub enum Told {
 }
 
 /// A session in a user's index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Listed {
     /// The last part of its key.
     pub member: String,
@@ -187,4 +188,88 @@ pub struct Listed {
     pub device: String,
     /// Its [`lineage`](Record::lineage).
     pub lineage: String,
+}
+
+// None of these shows what a session holds, where it is, or who has it.
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, field) = match self {
+            Self::Set(field, _) => ("Set", field),
+            Self::Remove(field) => ("Remove", field),
+            Self::Add(field, ..) => ("Add", field),
+            Self::Append(field, ..) => ("Append", field),
+            Self::Swap(field, ..) => ("Swap", field),
+        };
+        // The name that the application has declared, without a map's member.
+        let declared = field.split(SEPARATOR).next().unwrap_or_default();
+        f.debug_tuple(verb).field(&declared).finish()
+    }
+}
+
+impl fmt::Debug for Creation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fields, idle, absolute, replaces, again, .. } = self;
+        f.debug_struct("Creation")
+            .field("fields", &fields.len())
+            .field("idle", idle)
+            .field("absolute", absolute)
+            .field("replaces", replaces)
+            .field("again", again)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ended(_) => "Ended(..)",
+            Self::Moved(..) => "Moved(..)",
+            Self::Gap => "Gap",
+        })
+    }
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listed").field("created_ms", &self.created_ms).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_session_holds_is_shown() {
+        let text = || "hidden".to_owned();
+        let key = || SessionKey { prefix: text(), member: text() };
+        let record = || Record([(text(), text())].into());
+        let replaced = Replaced { key: key(), version: None, ending: Ending::Mark };
+        let creation = Creation {
+            key: key(),
+            fields: record().0,
+            idle: Duration::ZERO,
+            absolute: Duration::ZERO,
+            index: Some(text()),
+            replaces: Some(replaced),
+            again: false,
+        };
+        let shown = format!(
+            "{:?} {creation:?} {:?} {:?} {:?} {:?} {:?}",
+            [
+                Change::Set("f:hidden".to_owned(), text()),
+                Change::Remove("f:hidden".to_owned()),
+                Change::Append("f".to_owned(), text(), 1),
+                Change::Swap("f".to_owned(), Some(text()), Some(text())),
+            ],
+            [Loaded::Live(record()), Loaded::Reused { at: key(), since: Duration::ZERO }],
+            Committed::Conflict(record()),
+            [Told::Ended(text()), Told::Moved(text(), text())],
+            Rotated::Forwarded(key()),
+            Listed { member: text(), created_ms: 1, device: text(), lineage: text() },
+        );
+        assert!(!shown.contains("hidden"), "{shown}");
+        assert!(shown.contains(r#"Set("f")"#), "{shown}");
+    }
 }

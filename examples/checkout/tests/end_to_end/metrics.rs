@@ -33,6 +33,7 @@ async fn promtool_finds_nothing_to_say_about_either_naming() {
         for line in [
             "scalekit_hop_duration_seconds_count{pod=\"1\",hop=\"db\",operation=\"acquire\",outcome=\"ok\"}",
             "scalekit_hop_duration_seconds_count{pod=\"2\",hop=\"cache\",operation=\"session_load\",outcome=\"ok\"}",
+            "checkout_session_loads_total{pod=\"1\"}",
             "scalekit_lag_stale{pod=\"1\",queue=\"outbox\",of=\"a\"} 0",
         ] {
             // The relay of a pod tells what waits in a turn of its own.
