@@ -42,6 +42,6 @@ pub use gate::Gate;
 pub use hash_tag::{hash_tag, slot};
 pub use position::Position;
 pub use principal::Principal;
-pub use ring::KeyRing;
+pub use ring::{KeyRing, Reload};
 pub use signals::{Hop, Observer, Signals, Timing};
 pub use worker::{Worker, Workers};

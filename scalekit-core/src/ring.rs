@@ -1,21 +1,20 @@
 //! The keys that several processes share: sign and seal with the first, accept all.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+mod key;
+mod reload;
+#[cfg(test)]
+mod tests;
 
-use aes_gcm::{
-    Aes256Gcm, KeyInit,
-    aead::{Aead, Payload},
-};
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use aes_gcm::aead::{Aead, Payload};
+use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use self::key::Key;
+pub use self::reload::Reload;
 use crate::{Error, ErrorKind, Result};
 
 /// Keys in a ring; every one more costs a try when a signature is checked.
@@ -24,17 +23,15 @@ const MAX_KEYS: usize = 64;
 const MAX_ID: usize = 64;
 /// A shorter tag could be guessed.
 const MIN_TAG: usize = 16;
-/// Purposes of a key whose derived one is kept: deriving costs more than the signature itself.
-const MAX_DERIVED: usize = 16;
 const KEY_TAG: usize = 4;
 const NONCE: usize = 12;
 
 /// The keys that all processes of a service share.
 ///
 /// The first key signs and seals; every key is accepted. To rotate, append the new key on every process,
-/// then move it to the front on every process, and drop the old one when nothing made under it is left.
-/// No key is used as it is: each purpose derives its own by HKDF-SHA256 from the purpose's label, so that
-/// a signature made for one purpose never passes for another. A clone shares the keys.
+/// then move it to the front on every process, and drop the old one when nothing made under it is left: each step by a
+/// restart, or by [`reload`](Self::reload) while the process serves. No key is used as it is: each purpose derives its own by HKDF-SHA256 from the purpose's label, so that
+/// a signature made for one purpose never passes for another. A clone is the same ring, also when that is reloaded.
 ///
 /// Guarantee: `Debug` and errors show no key. Non-guarantee: the keys are not wiped from memory.
 ///
@@ -57,14 +54,7 @@ const NONCE: usize = 12;
 /// # Ok::<(), scalekit_core::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct KeyRing(Arc<[Key]>);
-
-struct Key {
-    id: Box<str>,
-    /// Extracted once; every purpose expands its own key from it.
-    root: Hkdf<Sha256>,
-    derived: RwLock<Vec<(Box<str>, Hmac<Sha256>)>>,
-}
+pub struct KeyRing(Arc<ArcSwap<Vec<Arc<Key>>>>);
 
 impl KeyRing {
     /// A ring of one random key, for a service of one process: others would not accept what it signs.
@@ -112,13 +102,13 @@ impl KeyRing {
 
     /// The tag of a message under the first key: HMAC-SHA256. May be cut to 16 bytes or more.
     pub fn sign(&self, label: &str, message: &[u8]) -> [u8; 32] {
-        self.0.first().map(|key| key.tag(label, message)).unwrap_or_default()
+        self.0.load().first().map(|key| key.tag(label, message)).unwrap_or_default()
     }
 
     /// The tag of a message under every key, the first key's first: where something filed under an older
     /// key may still be found.
     pub fn sign_all(&self, label: &str, message: &[u8]) -> Vec<[u8; 32]> {
-        self.0.iter().map(|key| key.tag(label, message)).collect()
+        self.0.load().iter().map(|key| key.tag(label, message)).collect()
     }
 
     /// Whether `tag`, of 16 to 32 bytes, is that of the message under any key. Takes the same time for all
@@ -128,8 +118,13 @@ impl KeyRing {
         if !(MIN_TAG..=32).contains(&tag.len()) {
             return false;
         }
-        let matches = self.0.iter().map(|key| key.tag(label, message)[..tag.len()].ct_eq(tag));
-        matches.fold(0.into(), |any: subtle::Choice, one| any | one).into()
+        let mut any = subtle::Choice::from(0);
+        for key in self.0.load().iter() {
+            let matches = key.tag(label, message)[..tag.len()].ct_eq(tag);
+            key.used(matches.unwrap_u8().into());
+            any |= matches;
+        }
+        any.into()
     }
 
     /// Encrypts under the first key (AES-256-GCM, random nonce): 32 bytes longer than the plaintext.
@@ -141,7 +136,8 @@ impl KeyRing {
     /// The operating system has no randomness to give.
     pub fn seal(&self, label: &str, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
         let failed = || Error::new(ErrorKind::Internal, "sealing failed");
-        let key = self.0.first().ok_or_else(failed)?;
+        let keys = self.0.load();
+        let key = keys.first().ok_or_else(failed)?;
         let nonce = random::<NONCE>()?;
         let sealed = key.cipher(label).encrypt(&nonce.into(), Payload { msg: plaintext, aad });
         let sealed = sealed.map_err(|_| failed())?;
@@ -154,10 +150,66 @@ impl KeyRing {
     pub fn open(&self, label: &str, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (tag, rest) = sealed.split_first_chunk::<KEY_TAG>()?;
         let (nonce, message) = rest.split_first_chunk::<NONCE>()?;
-        let named = self.0.iter().filter(|key| key.derive::<KEY_TAG>("key tag", label) == *tag);
-        let open =
-            |key: &Key| key.cipher(label).decrypt(&(*nonce).into(), Payload { msg: message, aad }).ok();
+        let keys = self.0.load();
+        let named = keys.iter().filter(|key| key.derive::<KEY_TAG>("key tag", label) == *tag);
+        let open = |key: &Arc<Key>| {
+            let plain = key.cipher(label).decrypt(&(*nonce).into(), Payload { msg: message, aad }).ok()?;
+            key.used(1);
+            Some(plain)
+        };
         named.into_iter().find_map(open)
+    }
+
+    /// Puts other keys into this ring and all its clones, while they are used; what is under way goes on with the
+    /// keys that it has begun with. Tells what has changed, and logs it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if a key has an id that another one has now: what was made under that could not be told from
+    /// what is made under this. Nothing is changed then.
+    ///
+    /// ```
+    /// # use scalekit_core::KeyRing;
+    /// let ring = KeyRing::from_keys([("may", [1; 32])])?;
+    /// let reload = ring.reload(KeyRing::from_keys([("may", [1; 32]), ("june", [2; 32])])?)?;
+    /// assert_eq!((reload.added.as_slice(), reload.warning), (["june".to_owned()].as_slice(), None));
+    /// // Every process accepts it now, so that it may sign.
+    /// let reload = ring.reload(KeyRing::from_keys([("june", [2; 32]), ("may", [1; 32])])?)?;
+    /// assert_eq!((reload.signs.as_str(), reload.warning), ("june", None));
+    /// # Ok::<(), scalekit_core::Error>(())
+    /// ```
+    pub fn reload(&self, new: Self) -> Result<Reload> {
+        let (before, new) = (self.0.load_full(), new.0.load_full());
+        let known = |id: &str| before.iter().find(|key| *key.id == *id);
+        if let Some(other) =
+            new.iter().find(|key| known(&key.id).is_some_and(|known| known.print() != key.print()))
+        {
+            return Err(config(format!("key ring: another key has the id {:?} already", other.id)));
+        }
+        let reload = Reload::between(&before, &new);
+        // A key that stays keeps what it has derived and counted.
+        let keys = new.iter().map(|key| Arc::clone(known(&key.id).unwrap_or(key))).collect();
+        self.0.store(Arc::new(keys));
+        tracing::info!(added = ?reload.added, dropped = ?reload.dropped, signs = reload.signs, "the key ring was reloaded");
+        if let Some(warning) = &reload.warning {
+            tracing::warn!("{warning}");
+        }
+        Ok(reload)
+    }
+
+    /// How often each key has been found to have signed or sealed something, in this process, in the order of the ring.
+    ///
+    /// A key whose number has stood still on every process for longer than what it signed may live is safe to drop.
+    ///
+    /// ```
+    /// # use scalekit_core::KeyRing;
+    /// let ring = KeyRing::from_keys([("june", [2; 32]), ("may", [1; 32])])?;
+    /// let tag = ring.sign("cookie", b"id");
+    /// assert!(ring.verify("cookie", b"id", &tag));
+    /// assert_eq!(ring.uses(), [("june".to_owned(), 1), ("may".to_owned(), 0)]);
+    /// # Ok::<(), scalekit_core::Error>(())
+    /// ```
+    pub fn uses(&self) -> Vec<(String, u64)> {
+        self.0.load().iter().map(|key| (key.id.to_string(), key.uses())).collect()
     }
 
     /// A text by which processes compare their rings: equal only for the same keys in the same order.
@@ -165,8 +217,16 @@ impl KeyRing {
     /// It reveals nothing of the keys and may be logged.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        self.0.iter().for_each(|key| hash.update(key.derive::<32>("fingerprint", "")));
+        self.0.load().iter().for_each(|key| hash.update(key.print()));
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// A text for each key, in the order of the ring, by which processes find whether each accepts what the other signs.
+    ///
+    /// They reveal nothing of the keys and may be published.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let short = |key: &Arc<Key>| key.print().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.0.load().iter().map(short).collect()
     }
 
     fn checked<'a>(keys: impl IntoIterator<Item = (String, &'a str, [u8; 32])>) -> Result<Self> {
@@ -182,7 +242,7 @@ impl KeyRing {
             } else if !secrets.insert(secret) {
                 "the key is there already under another id"
             } else {
-                ring.push(Key { id: id.into(), root: Hkdf::new(None, &secret), derived: RwLock::default() });
+                ring.push(Arc::new(Key::new(id, &secret)));
                 continue;
             };
             return Err(config(format!("key ring, {place}: {problem}")));
@@ -190,48 +250,13 @@ impl KeyRing {
         if ring.is_empty() {
             return Err(config("the key ring holds no key"));
         }
-        Ok(Self(ring.into()))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(ring))))
     }
 }
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KeyRing").field(&self.0.iter().map(|key| &key.id).collect::<Vec<_>>()).finish()
-    }
-}
-
-impl Key {
-    fn tag(&self, label: &str, message: &[u8]) -> [u8; 32] {
-        let mut mac = self.mac(label);
-        mac.update(message);
-        mac.finalize().into_bytes().into()
-    }
-
-    fn mac(&self, label: &str) -> Hmac<Sha256> {
-        let of_label = |(known, _): &&(Box<str>, _)| **known == *label;
-        let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, mac)) = derived.iter().find(of_label) {
-            return mac.clone();
-        }
-        drop(derived);
-        let mac = Hmac::<Sha256>::new(&self.derive::<64>("mac", label).into());
-        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
-        if derived.len() < MAX_DERIVED && !derived.iter().any(|known| of_label(&known)) {
-            derived.push((label.into(), mac.clone()));
-        }
-        mac
-    }
-
-    fn cipher(&self, label: &str) -> Aes256Gcm {
-        Aes256Gcm::new(&self.derive::<32>("seal", label).into())
-    }
-
-    fn derive<const N: usize>(&self, purpose: &str, label: &str) -> [u8; N] {
-        let mut out = [0; N];
-        let info = [b"scalekit-1/".as_slice(), purpose.as_bytes(), b"/", label.as_bytes()];
-        let expanded = self.root.expand_multi_info(&info, &mut out);
-        debug_assert!(expanded.is_ok(), "HKDF-SHA256 expands to 8,160 bytes");
-        out
+        f.debug_tuple("KeyRing").field(&self.0.load().iter().map(|key| &key.id).collect::<Vec<_>>()).finish()
     }
 }
 
@@ -245,72 +270,4 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::new(ErrorKind::Internal, "no randomness").with_source(error))?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ring(keys: &[(&str, u8)]) -> KeyRing {
-        KeyRing::from_keys(keys.iter().map(|(id, byte)| (*id, [*byte; 32]))).unwrap()
-    }
-
-    #[test]
-    fn errors_name_the_line_and_never_the_key() {
-        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-        let cases = [
-            ("# none\n".to_owned(), "no key"),
-            (format!("\n\na{key}"), "line 3"),
-            (format!("a:{key}\nb:{key}"), "line 2: the key is there already"),
-            (format!("a:{key}\na:{key}"), "line 2: the id is there already"),
-            (format!("a b:{key}"), "line 1: an id"),
-            ("a:AAAA".to_owned(), "line 1: the key is not 32 bytes"),
-            (format!("a:{}", &key[1..]), "line 1: the key is not 32 bytes"),
-        ];
-        for (text, expected) in cases {
-            let error = KeyRing::parse(&text).unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
-            assert!(!format!("{error} {error:?}").contains("AAAA"), "{error:?}");
-        }
-        let many: Vec<(String, [u8; 32])> = (0..65).map(|at| (format!("k{at}"), [at; 32])).collect();
-        assert!(KeyRing::from_keys(many.iter().map(|(id, key)| (id.as_str(), *key))).is_err());
-        let shown = format!("{:?}", KeyRing::parse(&format!("a:{key}")).unwrap());
-        assert_eq!(shown, r#"KeyRing(["a"])"#);
-    }
-
-    #[test]
-    fn every_bit_of_tag_and_sealed_bytes_counts() {
-        let ring = ring(&[("a", 1), ("b", 2)]);
-        let tag = ring.sign("l", b"m");
-        assert!(ring.verify("l", b"m", &tag) && ring.verify("l", b"m", &tag[..16]));
-        assert!(!ring.verify("l", b"m", &tag[..15]) && !ring.verify("l", b"m", &[]));
-        let sealed = ring.seal("l", b"aad", b"plain").unwrap();
-        assert_eq!(sealed.len(), 5 + 32);
-        let flip = |bytes: &[u8], bit: usize| {
-            let mut bytes = bytes.to_vec();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            bytes
-        };
-        assert!((0..256).all(|bit| !ring.verify("l", b"m", &flip(&tag, bit))));
-        assert!((0..sealed.len() * 8).all(|bit| ring.open("l", b"aad", &flip(&sealed, bit)).is_none()));
-        assert!((0..sealed.len()).all(|cut| ring.open("l", b"aad", &sealed[..cut]).is_none()));
-        assert_ne!(sealed, ring.seal("l", b"aad", b"plain").unwrap(), "a nonce came twice");
-    }
-
-    #[test]
-    fn rotation_keeps_what_older_keys_made() {
-        let (old, both, new) = (ring(&[("a", 1)]), ring(&[("b", 2), ("a", 1)]), ring(&[("b", 2)]));
-        let tag = old.sign("l", b"m");
-        let sealed = old.seal("l", b"", b"p").unwrap();
-        assert!(both.verify("l", b"m", &tag) && both.open("l", b"", &sealed).is_some());
-        assert!(!new.verify("l", b"m", &tag) && new.open("l", b"", &sealed).is_none());
-        assert_eq!(both.sign_all("l", b"m"), [new.sign("l", b"m"), tag]);
-        assert_ne!(both.fingerprint(), ring(&[("a", 1), ("b", 2)]).fingerprint());
-        assert_eq!(both.fingerprint(), both.clone().fingerprint());
-        // Also when more purposes have been asked for than are kept.
-        let labels: Vec<String> = (0..2 * MAX_DERIVED).map(|at| at.to_string()).collect();
-        let tags: HashSet<_> = labels.iter().map(|label| both.sign(label, b"m")).collect();
-        assert_eq!(tags.len(), labels.len());
-        assert!(labels.iter().all(|label| tags.contains(&both.sign(label, b"m"))));
-    }
 }

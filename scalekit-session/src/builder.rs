@@ -9,6 +9,7 @@ use crate::{
     address::check_namespace,
     leftover::Leftovers,
     metrics::{Counters, EachSecond},
+    nodes::Nodes,
     stale::Copies,
     store::Rules,
     visit::Shared,
@@ -37,6 +38,7 @@ pub struct SessionsBuilder {
     clock: Arc<dyn Clock>,
     signals: Signals,
     copies: Copies,
+    compares_rings: bool,
 }
 
 impl SessionsBuilder {
@@ -62,6 +64,7 @@ impl SessionsBuilder {
             clock: Arc::new(SystemClock),
             signals: Signals::default(),
             copies: Copies::default(),
+            compares_rings: true,
         }
     }
 
@@ -162,6 +165,18 @@ impl SessionsBuilder {
         self
     }
 
+    /// Whether the nodes of the service tell each other by which keys they sign; they do unless told otherwise.
+    ///
+    /// From the first use of the store on, each publishes fingerprints of its ring's keys, which reveal nothing, under
+    /// `<namespace>:nodes`. Within 2 s, a node finds that another refuses what it signs, such as one with a
+    /// [generated](KeyRing::generate) ring of its own, or that a key was put first before all had it: an error in the log
+    /// each minute, and [`Metrics::rings_differ`](crate::Metrics::rings_differ). **Round trips**: one each 2 s, which no
+    /// request waits for.
+    pub fn compare_rings(mut self, compare: bool) -> Self {
+        self.compares_rings = compare;
+        self
+    }
+
     /// The clock that stamps tickets; the machine's by default.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -213,6 +228,7 @@ impl SessionsBuilder {
             leftovers: Leftovers::default(),
             watchers: Watchers::default(),
             copies: self.copies,
+            nodes: Nodes::new(self.compares_rings),
         })))
     }
 }

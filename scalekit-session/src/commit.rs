@@ -95,6 +95,7 @@ impl Visit {
             // What is asked for from here on is for the next commit.
             (mem::take(&mut state.fate), mem::take(&mut state.pending))
         };
+        self.shared.meet_others();
         let before = self.key();
         let dropped = self.lock().dropped;
         let timing = self.shared.signals.start(Hop::Cache, "session_commit");

@@ -110,6 +110,7 @@ mod layer;
 mod leftover;
 mod maybe;
 mod metrics;
+mod nodes;
 mod ops;
 mod participant;
 mod pending;

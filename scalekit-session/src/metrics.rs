@@ -12,12 +12,16 @@ macro_rules! counted {
             $($(#[doc = $doc])+ pub $name: u64,)+
             /// Whether the store did not answer the last call: routes that need a session answer 503.
             pub degraded: bool,
+            /// Whether another node signs with a key that this one refuses, or refuses the one that this one signs with:
+            /// users lose their sessions between the two.
+            pub rings_differ: bool,
         }
 
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: AtomicU64,)+
             degraded: AtomicBool,
+            rings_differ: AtomicBool,
         }
 
         impl Counters {
@@ -25,6 +29,7 @@ macro_rules! counted {
                 Metrics {
                     $($name: self.$name.load(Ordering::Relaxed),)+
                     degraded: self.degraded.load(Ordering::Relaxed),
+                    rings_differ: self.rings_differ.load(Ordering::Relaxed),
                 }
             }
         }
@@ -82,6 +87,10 @@ counted! {
 }
 
 impl Counters {
+    pub(crate) fn rings_differ(&self, differ: bool) {
+        self.rings_differ.store(differ, Ordering::Relaxed);
+    }
+
     /// Notes whether the store has answered.
     pub(crate) fn answered(&self, answered: bool) {
         // Mostly read, seldom written: it is shared by all cores.

@@ -93,6 +93,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether one call may name keys of different prefixes; in a Cluster they are on different servers.
     fn spans_prefixes(&self) -> bool;
+
+    /// Tells the other nodes of a namespace what this one says, for as long as it is taken to be alive, and what they
+    /// say. A store of one process hears nobody.
+    async fn meet(
+        &self,
+        _namespace: &str,
+        _node: &str,
+        _says: &str,
+        _alive: Duration,
+        _budget: Duration,
+    ) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What becomes of sessions, as it happens; see [`Store::tidings`].
@@ -205,5 +218,16 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn spans_prefixes(&self) -> bool {
         (**self).spans_prefixes()
+    }
+
+    async fn meet(
+        &self,
+        namespace: &str,
+        node: &str,
+        says: &str,
+        alive: Duration,
+        budget: Duration,
+    ) -> Result<Vec<String>> {
+        (**self).meet(namespace, node, says, alive, budget).await
     }
 }

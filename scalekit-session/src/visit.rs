@@ -19,6 +19,7 @@ use crate::{
     cookie::{Carried, Ticket},
     leftover::Leftovers,
     metrics::{Counters, EachSecond, add, count},
+    nodes::Nodes,
     pending::Pending,
     stale::{Copies, StaleSession},
     store::{Loaded, Record, Rules, SessionKey},
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) leftovers: Leftovers,
     pub(crate) watchers: Watchers,
     pub(crate) copies: Copies,
+    pub(crate) nodes: Nodes,
 }
 
 /// Rotations since a ticket was issued that are followed.
@@ -174,6 +176,7 @@ impl Visit {
     async fn read(&self, key: &SessionKey) -> Result<Loaded> {
         let meter = self.meter()?;
         count(&self.shared.counters.loads);
+        self.shared.meet_others();
         let Shared { store, rules, signals, .. } = &*self.shared;
         let timing = signals.start(Hop::Cache, "session_load");
         let span = tracing::debug_span!("session_load", session = key.short());

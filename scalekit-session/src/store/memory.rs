@@ -322,4 +322,16 @@ impl Store for MemoryStore {
     fn spans_prefixes(&self) -> bool {
         true
     }
+
+    async fn meet(
+        &self,
+        namespace: &str,
+        node: &str,
+        says: &str,
+        alive: Duration,
+        _: Duration,
+    ) -> Result<Vec<String>> {
+        let now = self.clock.now_ms();
+        Ok(self.lock().meet(namespace, node, says, now + ms(alive), now))
+    }
 }

@@ -28,6 +28,7 @@ static END: Script = script!("end.lua");
 static ROTATE: Script = script!("rotate.lua");
 static LIST: Script = script!("list.lua");
 static REVOKE: Script = script!("revoke.lua");
+static MEET: Script = script!("meet.lua");
 static PEEK: Script = script!("peek.lua");
 
 /// Deadlines of one store that are being moved at a time; what comes beyond is left to the next read.
@@ -253,6 +254,18 @@ impl Store for RedisStore {
 
     fn spans_prefixes(&self) -> bool {
         !self.redis.is_cluster()
+    }
+
+    async fn meet(
+        &self,
+        namespace: &str,
+        node: &str,
+        says: &str,
+        alive: Duration,
+        budget: Duration,
+    ) -> Result<Vec<String>> {
+        let call = MEET.key(format!("{namespace}:nodes")).arg(node).arg(says).arg(ms(alive));
+        self.redis.within(budget).run(&call).await
     }
 }
 

@@ -30,13 +30,15 @@ pub(super) struct State {
     sessions: HashMap<String, Entry>,
     indexes: HashMap<String, BTreeSet<(u64, String)>>,
     created: usize,
+    /// What the nodes of each namespace say, and until when.
+    nodes: BTreeMap<(String, String), (u64, String)>,
     pub(super) told: broadcast::Sender<Told>,
 }
 
 impl Default for State {
     fn default() -> Self {
         let told = broadcast::Sender::new(TOLD);
-        Self { sessions: HashMap::new(), indexes: HashMap::new(), created: 0, told }
+        Self { sessions: HashMap::new(), indexes: HashMap::new(), created: 0, nodes: BTreeMap::new(), told }
     }
 }
 
@@ -147,6 +149,21 @@ impl State {
             self.indexes.insert(index.to_owned(), members.clone());
         }
         members
+    }
+
+    /// What the other nodes of a namespace say.
+    pub(super) fn meet(
+        &mut self,
+        namespace: &str,
+        node: &str,
+        says: &str,
+        till: u64,
+        now: u64,
+    ) -> Vec<String> {
+        self.nodes.retain(|_, (till, _)| *till >= now);
+        self.nodes.insert((namespace.to_owned(), node.to_owned()), (till, says.to_owned()));
+        let others = self.nodes.iter().filter(|((of, who), _)| of == namespace && who != node);
+        others.map(|(_, (_, says))| says.clone()).collect()
     }
 
     /// What Redis does by itself.
