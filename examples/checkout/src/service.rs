@@ -2,6 +2,7 @@
 
 mod commands;
 mod front;
+mod hang_up;
 mod pod;
 mod pods;
 mod state;
@@ -53,6 +54,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let addr = listener.local_addr().map_err(|error| Failure::other(error.to_string()))?;
     let state = Arc::new(State::default());
     let count = settings.pods;
+    hang_up::listen(settings.key_ring.clone())?;
     let shared = tokio::select! {
         opened = Shared::open(settings, Arc::clone(&state)) => opened.map_err(not_started)?,
         // Nothing has been promised to anybody yet, and what a database has not committed it forgets.

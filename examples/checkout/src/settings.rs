@@ -12,8 +12,9 @@ use std::{
 
 use clap::{Parser, error::ErrorKind};
 use reqwest::Url;
-use scalekit::{KeyRing, slo::Naming};
+use scalekit::slo::Naming;
 
+pub(crate) use key_ring::KeyFile;
 pub(crate) use shard::ShardSpec;
 pub(crate) use urls::Events;
 
@@ -74,8 +75,8 @@ struct Arguments {
     #[arg(long, value_name = "semconv|classic", default_value = "semconv")]
     naming: String,
 
-    /// The keys that sign and seal, one `ID:BASE64` of 32 bytes a line; the first signs, all are accepted [default: a
-    /// key made for this process alone].
+    /// The keys that sign and seal, one `ID:BASE64` of 32 bytes a line; the first signs, all are accepted. SIGHUP reads
+    /// the file again [default: a key made for this process alone].
     #[arg(long, value_name = "FILE")]
     key_ring: Option<PathBuf>,
 }
@@ -97,7 +98,7 @@ pub(crate) struct Settings {
     pub(crate) processes: u32,
     pub(crate) naming: Naming,
     /// `None` stands for a key made for this process.
-    pub(crate) key_ring: Option<KeyRing>,
+    pub(crate) key_ring: Option<KeyFile>,
 }
 
 /// Why there are no settings.
@@ -140,7 +141,7 @@ impl Settings {
             pool_max: arguments.pool_max,
             processes: arguments.processes,
             naming: naming(&arguments.naming)?,
-            key_ring: arguments.key_ring.as_deref().map(key_ring::read).transpose()?,
+            key_ring: arguments.key_ring.as_deref().map(KeyFile::open).transpose()?,
         };
         Ok(settings)
     }

@@ -37,7 +37,7 @@ impl Shared {
     /// Opens what all pods use, and creates the tables.
     pub(crate) async fn open(settings: Settings, state: Arc<State>) -> Result<Arc<Self>> {
         warn(&settings);
-        let ring = settings.key_ring.clone().map_or_else(KeyRing::generate, Ok)?;
+        let ring = settings.key_ring.as_ref().map_or_else(KeyRing::generate, |file| Ok(file.ring.clone()))?;
         let (payments, simulator) = match settings.payments.clone() {
             Some(url) => (url, None),
             None => {

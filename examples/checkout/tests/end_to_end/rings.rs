@@ -95,6 +95,45 @@ async fn several_processes_are_one_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_are_exchanged_under_running_processes() {
+    let (shards, redis) = (Shards::create().await, Redis::start().await);
+    let rings = [Ring::of(&[OLD]), Ring::of(&[OLD])];
+    let program = |ring: &Ring| {
+        program(&shards).args([ring.option(), format!("--redis={}", redis.url()), "--events=redis".into()])
+    };
+    let shops = [Shop::start(program(&rings[0])).await, Shop::start(program(&rings[1])).await];
+    let ada = shops[0].customer("acme", "ada").await;
+    ada.add("tea", 1).await;
+    let mut reloads = 0;
+    for keys in [[OLD, NEW].as_slice(), &[NEW, OLD]] {
+        reloads += 1;
+        for (ring, shop) in rings.iter().zip(&shops) {
+            fs::write(&ring.0, keys.join("\n")).unwrap();
+            shop.running.signal("HUP");
+            let read = || shop.running.stderr().matches("the key ring was reloaded").count();
+            wait_until("the ring is reloaded", Duration::from_secs(30), async || read() == reloads).await;
+            for one in &shops {
+                assert_eq!(ada.moved_to(&one.url).cart().await[0]["quantity"], 1, "{keys:?}");
+                let new = one.customer("acme", "eve").await;
+                new.moved_to(&shops[0].url).cart().await;
+                new.moved_to(&shops[1].url).cart().await;
+            }
+        }
+    }
+    // What nobody can read changes nothing, and is said.
+    fs::write(&rings[0].0, "no key").unwrap();
+    shops[0].running.signal("HUP");
+    let said = || shops[0].running.stderr().contains("line 1: expected ID:BASE64; the keys stay as they are");
+    wait_until("it is refused", Duration::from_secs(30), async || said()).await;
+    let order_id = ada.checkout("k", "tok_visa").await.order_id();
+    assert_eq!(ada.settled(&order_id).await, "paid");
+    for shop in &shops {
+        assert!(!shop.running.stderr().contains("AAAAAAAA"), "a key is in the log");
+        assert!(!shop.running.stderr().contains("refuse the one that it signs with"), "a false alarm");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_charge_parks_and_shows_on_the_page() {
     let provider = Provider::open().await;
     provider.fail_with(400);
