@@ -5,11 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use scalekit_core::{Clock, Error, ErrorKind, KeyRing, Result, Signals, SystemClock};
 
 use crate::{
-    CommitOn, Cookie, OnReuse, Sessions, Store,
+    CommitOn, Cookie, OnReuse, Reuse, Sessions, Store,
     address::check_namespace,
     leftover::Leftovers,
     metrics::{Counters, EachSecond},
     nodes::Nodes,
+    rotation::WhenReused,
     stale::Copies,
     store::Rules,
     visit::Shared,
@@ -39,6 +40,7 @@ pub struct SessionsBuilder {
     signals: Signals,
     copies: Copies,
     compares_rings: bool,
+    when_reused: Option<WhenReused>,
 }
 
 impl SessionsBuilder {
@@ -65,6 +67,7 @@ impl SessionsBuilder {
             signals: Signals::default(),
             copies: Copies::default(),
             compares_rings: true,
+            when_reused: None,
         }
     }
 
@@ -113,6 +116,25 @@ impl SessionsBuilder {
     /// What to do when an old secret is used after that; [`OnReuse::Report`] by default.
     pub fn on_reuse(mut self, on_reuse: OnReuse) -> Self {
         self.on_reuse = on_reuse;
+        self
+    }
+
+    /// Is told of each use of an old secret after that: to warn the user, or to ask for the password again. It is called
+    /// while the request waits, so whatever takes time goes into a task of its own.
+    ///
+    /// ```
+    /// # use scalekit_core::KeyRing;
+    /// # use scalekit_session::{MemoryStore, Sessions};
+    /// # let (store, ring) = (MemoryStore::new(), KeyRing::generate()?);
+    /// let sessions = Sessions::builder(store, ring).when_reused(|reuse| {
+    ///     if let Some(user) = &reuse.user {
+    ///         tracing::warn!(tenant = user.tenant_id(), "somebody may have a copy of a session's cookie");
+    ///     }
+    /// });
+    /// # Ok::<(), scalekit_core::Error>(())
+    /// ```
+    pub fn when_reused(mut self, tell: impl Fn(&Reuse) + Send + Sync + 'static) -> Self {
+        self.when_reused = Some(Arc::new(tell));
         self
     }
 
@@ -224,6 +246,8 @@ impl SessionsBuilder {
             clock: self.clock,
             counters: Counters::default(),
             lines: EachSecond::default(),
+            reuses: EachSecond::default(),
+            when_reused: self.when_reused,
             signals: self.signals,
             leftovers: Leftovers::default(),
             watchers: Watchers::default(),

@@ -15,7 +15,7 @@ use crate::{
     address::UserPlace,
     cookie::random,
     metrics::count,
-    store::{Ending, Listed, Removed, Rules, SessionKey},
+    store::{Ending, Listed, Record, Removed, Rules, SessionKey},
     visit::{Asked, Fate, Merge},
 };
 
@@ -339,9 +339,13 @@ impl ReadSession {
 
     /// The id of the request's own session.
     async fn own_handle(&self) -> Result<Option<String>> {
-        let record = self.0.load().await?;
-        Ok(record.and_then(|record| Some(handle_of(record.lineage()?, record.created_ms()))))
+        Ok(self.0.load().await?.and_then(|record| own_handle(&record)))
     }
+}
+
+/// The id that a session has among its user's.
+pub(crate) fn own_handle(record: &Record) -> Option<String> {
+    Some(handle_of(record.lineage()?, record.created_ms()))
 }
 
 /// The id of a session that may be shown: the same whatever secrets it gets, and it opens nothing and finds nothing.

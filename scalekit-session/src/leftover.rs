@@ -50,12 +50,14 @@ impl Shared {
                 match shared.store.end(&key, None, ending, shared.request_budget).await {
                     Err(error) if error.is_transient() => {}
                     Err(error) => {
-                        tracing::warn!("a session cannot be ended: {error}");
+                        if shared.may_log() {
+                            tracing::warn!("a session cannot be ended: {error}");
+                        }
                         break;
                     }
                     Ok(_) => break,
                 }
-                if attempt + 1 == TRIES {
+                if attempt + 1 == TRIES && shared.may_log() {
                     tracing::warn!("a session was not ended; it ends with its idle time");
                 }
             }

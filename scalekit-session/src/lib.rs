@@ -140,7 +140,7 @@ pub use metrics::Metrics;
 pub use ops::SessionOps;
 pub use principal::SessionPrincipal;
 pub use read::ReadSession;
-pub use rotation::OnReuse;
+pub use rotation::{OnReuse, Reuse};
 pub use session::{Applied, Session};
 pub use sessions::Sessions;
 pub use stale::StaleSession;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use scalekit_core::Result;
+use scalekit_core::{Principal, Result};
 
 use crate::{
     address::session_key,
     commit::Hand,
     cookie::Ticket,
+    identity::own_handle,
     leftover::Delay,
     metrics::count,
     store::{Ending, Record, Rotated, SessionKey, Successor, record::GUEST},
@@ -35,6 +36,18 @@ pub enum OnReuse {
     /// The session ends: its user signs in again.
     End,
 }
+
+/// A session of which a former secret was used after its grace; see [`when_reused`](crate::SessionsBuilder::when_reused).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reuse {
+    /// Who is signed in.
+    pub user: Option<Principal>,
+    /// Its id among the user's sessions; see [`Sibling::id`](crate::Sibling::id).
+    pub id: Option<String>,
+}
+
+pub(crate) type WhenReused = Arc<dyn Fn(&Reuse) + Send + Sync>;
 
 impl Visit {
     /// Gives the session a new secret if its time has come; a failure leaves it as it is.
@@ -90,9 +103,14 @@ impl Shared {
     }
 
     /// Somebody came with a former secret after its grace.
-    pub(crate) fn reused(self: &Arc<Self>, at: SessionKey) {
+    pub(crate) fn reused(self: &Arc<Self>, at: SessionKey, record: &Record) {
         count(&self.counters.reused);
-        if self.may_log() {
+        if let Some(tell) = &self.when_reused {
+            // Who it belongs to is not to be lost because that cannot be read.
+            tell(&Reuse { user: record.user().ok().flatten(), id: own_handle(record) });
+        }
+        // No other lines take the place of these.
+        if self.reuses.is_due(self.clock.now_ms()) {
             tracing::warn!(
                 session = at.short(),
                 "a session's former secret was used after it had been rotated: it may have been stolen"

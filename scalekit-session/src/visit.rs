@@ -21,6 +21,7 @@ use crate::{
     metrics::{Counters, EachSecond, add, count},
     nodes::Nodes,
     pending::Pending,
+    rotation::WhenReused,
     stale::{Copies, StaleSession},
     store::{Loaded, Record, Rules, SessionKey},
     watch::Watchers,
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
     pub(crate) lines: EachSecond,
+    pub(crate) reuses: EachSecond,
+    pub(crate) when_reused: Option<WhenReused>,
     pub(crate) commit_on: CommitOn,
     pub(crate) rotate_every: Option<Duration>,
     pub(crate) on_reuse: OnReuse,
@@ -164,8 +167,8 @@ impl Visit {
                 self.came_by_former(&at, unread);
                 Known::Found(Arc::new(record))
             }
-            Loaded::Reused { at, .. } => {
-                self.shared.reused(at);
+            Loaded::Reused { at, record, .. } => {
+                self.shared.reused(at, &record);
                 Known::Ended
             }
             Loaded::Ended => Known::Ended,
@@ -195,7 +198,7 @@ impl Visit {
     async fn moved_on(&self, key: &SessionKey, loaded: &Loaded) -> Result<Option<SessionKey>> {
         let came = self.waits_since.get().map(Instant::elapsed).unwrap_or_default();
         let now = match loaded {
-            Loaded::Reused { at, since } if came >= *since => Some(at.clone()),
+            Loaded::Reused { at, since, .. } if came >= *since => Some(at.clone()),
             Loaded::Reused { .. } | Loaded::Ended if self.lock().admitted => {
                 let meter = self.meter()?;
                 let now = self.shared.store.peek(key, meter.left).await;

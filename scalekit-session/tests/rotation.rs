@@ -12,7 +12,7 @@ use common::{
 };
 use scalekit_core::{KeyRing, ManualClock, Principal, Result};
 use scalekit_session::{
-    Applied, CommitOn, MemoryStore, OnReuse, RedisStore, Session, Sessions, SessionsBuilder, SignIn,
+    Applied, CommitOn, MemoryStore, OnReuse, RedisStore, Reuse, Session, Sessions, SessionsBuilder, SignIn,
 };
 use scalekit_testkit::{Proxy, at_once, drop_at_each_await, wait_until};
 use serde_json::json;
@@ -88,7 +88,10 @@ async fn whoever_never_gets_the_new_secret_stays_signed_in_by_the_old_one() {
 async fn an_old_secret_after_the_grace_is_nobody_and_reported() {
     for (on_reuse, lives) in [(OnReuse::Report, true), (OnReuse::End, false)] {
         let clock = clock();
-        let sessions = with(timed(&clock).on_reuse(on_reuse));
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let hears = told.clone();
+        let hear = move |reuse: &Reuse| hears.lock().unwrap().push(reuse.clone());
+        let sessions = with(timed(&clock).on_reuse(on_reuse).when_reused(hear));
         let app = shop(&sessions);
         let mut user = signed_in(&app, "acme", "ada").await;
         let thief = user.clone();
@@ -108,7 +111,10 @@ async fn an_old_secret_after_the_grace_is_nobody_and_reported() {
             "a new session for a thief"
         );
         assert_eq!(sessions.metrics().reused, 1);
+        let [reuse] = told.lock().unwrap().clone().try_into().unwrap();
+        assert_eq!(reuse.user, Some(Principal::user("ada").tenant("acme")));
         if lives {
+            assert_eq!(reuse.id.as_deref(), user.get("/sessions").await.json()[0]["id"].as_str());
             assert_eq!(user.get("/me").await.status, StatusCode::OK);
         } else {
             let user = &user;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::key::Key;
 
-/// What a [reload](KeyRing::reload) has changed, by the ids of the keys.
+/// What a [reload](super::KeyRing::reload) has changed, by the ids of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reload {

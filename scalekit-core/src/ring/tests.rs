@@ -1,3 +1,5 @@
+//! Signing, sealing, parsing and reloading.
+
 use super::{key::MAX_DERIVED, *};
 
 fn ring(keys: &[(&str, u8)]) -> KeyRing {

@@ -1,7 +1,8 @@
 -- Opens a session in whatever state it is: follows rotations, notes its first use, moves its idle deadline.
 -- KEYS[1]: its key. ARGV: 1 idle ms, 2 grace ms.
 -- Returns a word, a key and fields with their values in turn: 'live' and its key | 'unread' or 'read', if it was
--- rotated, and its key now | 'reused', its key now and {for how many ms the grace has been over} | 'ended' | 'missing'.
+-- rotated, and its key now | 'reused' and its key now, with '!s' for how many ms the grace has been over | 'ended' |
+-- 'missing'.
 -- Atomic, so that a session that ends meanwhile is not given a new deadline.
 local now = clock()
 local key, over, since = follow(KEYS[1], now)
@@ -9,7 +10,10 @@ local all, at = redis.call('HGETALL', key), {}
 if #all == 0 then return {'missing', '', {}} end
 for i = 1, #all, 2 do at[all[i]] = all[i + 1] end
 if over == 'dead' or not at['!a'] or (at['!r'] and now > tonumber(at['!r'])) then return {'ended', '', {}} end
-if over then return {'reused', key, {whole(since)}} end
+if over then
+  all[#all + 1], all[#all + 2] = '!s', whole(since)
+  return {'reused', key, all}
+end
 
 local idle = tonumber(at['!t'] or ARGV[1])
 if key == KEYS[1] then

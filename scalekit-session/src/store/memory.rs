@@ -118,8 +118,12 @@ impl Store for MemoryStore {
             return Ok(Loaded::Ended);
         }
         if let Some(Over::Past(ms)) = over {
-            let since = Duration::from_millis(ms);
-            return Ok(key.sibling(&place).map_or(Loaded::Missing, |at| Loaded::Reused { at, since }));
+            let (record, since) = (entry.record.clone(), Duration::from_millis(ms));
+            return Ok(key.sibling(&place).map_or(Loaded::Missing, |at| Loaded::Reused {
+                at,
+                record,
+                since,
+            }));
         }
         let record = entry.record.clone();
         let idle = ms(record.idle(rules));

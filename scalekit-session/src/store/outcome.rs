@@ -47,6 +47,8 @@ pub enum Loaded {
     Reused {
         /// The key that the session has now.
         at: SessionKey,
+        /// What it holds.
+        record: Record,
         /// For how long the grace has been over.
         since: Duration,
     },
@@ -263,7 +265,7 @@ mod tests {
                 Change::Append("f".to_owned(), text(), 1),
                 Change::Swap("f".to_owned(), Some(text()), Some(text())),
             ],
-            [Loaded::Live(record()), Loaded::Reused { at: key(), since: Duration::ZERO }],
+            [Loaded::Live(record()), Loaded::Reused { at: key(), record: record(), since: Duration::ZERO }],
             Committed::Conflict(record()),
             [Told::Ended(text()), Told::Moved(text(), text())],
             Rotated::Forwarded(key()),

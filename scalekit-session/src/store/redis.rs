@@ -72,8 +72,9 @@ impl RedisStore {
             "missing" => Ok(Loaded::Missing),
             "ended" => Ok(Loaded::Ended),
             "reused" => {
-                let for_ms = fields.first().and_then(|text| text.parse().ok()).ok_or_else(corrupt)?;
-                Ok(Loaded::Reused { at: at()?, since: Duration::from_millis(for_ms) })
+                let mut record = record(fields)?;
+                let for_ms = record.0.remove("!s").and_then(|text| text.parse().ok()).ok_or_else(corrupt)?;
+                Ok(Loaded::Reused { at: at()?, record, since: Duration::from_millis(for_ms) })
             }
             "live" => record(fields).map(Loaded::Live),
             "unread" | "read" => {

@@ -30,8 +30,9 @@ async fn leads(at: &Fixture, from: &SessionKey, to: &SessionKey, x: &str) -> boo
 
 /// Whether the key's grace has been over for the two seconds that the tests wait, or the little more that they take.
 async fn is_reused(at: &Fixture, from: &SessionKey, to: &SessionKey) -> bool {
-    let Loaded::Reused { at: now, since } = at.open(from).await else { return false };
-    now == *to && (1..60).contains(&since.as_secs())
+    let Loaded::Reused { at: now, record, since } = at.open(from).await else { return false };
+    let known = record.0.contains_key("!a") && !record.0.contains_key("!s");
+    now == *to && known && (1..60).contains(&since.as_secs())
 }
 
 pub(crate) async fn a_former_key_leads_to_the_session_until_the_new_one_is_read_and_for_the_grace(

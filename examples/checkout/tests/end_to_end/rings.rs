@@ -104,14 +104,12 @@ async fn keys_are_exchanged_under_running_processes() {
     let shops = [Shop::start(program(&rings[0])).await, Shop::start(program(&rings[1])).await];
     let ada = shops[0].customer("acme", "ada").await;
     ada.add("tea", 1).await;
-    let mut reloads = 0;
-    for keys in [[OLD, NEW].as_slice(), &[NEW, OLD]] {
-        reloads += 1;
+    for (reloads, keys) in [[OLD, NEW].as_slice(), &[NEW, OLD]].into_iter().enumerate() {
         for (ring, shop) in rings.iter().zip(&shops) {
             fs::write(&ring.0, keys.join("\n")).unwrap();
             shop.running.signal("HUP");
             let read = || shop.running.stderr().matches("the key ring was reloaded").count();
-            wait_until("the ring is reloaded", Duration::from_secs(30), async || read() == reloads).await;
+            wait_until("the ring is reloaded", Duration::from_secs(30), async || read() == reloads + 1).await;
             for one in &shops {
                 assert_eq!(ada.moved_to(&one.url).cart().await[0]["quantity"], 1, "{keys:?}");
                 let new = one.customer("acme", "eve").await;
