@@ -14,8 +14,10 @@ pub(super) enum Verdict {
     NotReady,
     /// This connection leads to a server that takes no writes: connect anew.
     Elsewhere,
-    /// The slot has moved, and nothing was executed: ask again.
+    /// Another node serves the slot, or will in a moment, and nothing was executed: ask again.
     Moved,
+    /// Nobody serves the slot now, and nothing was executed.
+    Unsettled,
     /// The script is not there, and nothing was executed.
     NoScript,
     /// The connection is gone.
@@ -28,18 +30,14 @@ const NOT_NOW: [&str; 6] = ["BUSY", "OOM", "MISCONF", "NOREPLICAS", "UNKILLABLE"
 pub(super) fn verdict(error: &RedisError) -> Verdict {
     match error.kind() {
         RedisKind::Server(kind) => match kind {
-            ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown => {
-                Verdict::NotReady
-            }
+            ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown => Verdict::NotReady,
+            ServerErrorKind::ClusterDown => Verdict::Unsettled,
             ServerErrorKind::ReadOnly => Verdict::Elsewhere,
             ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain => Verdict::Moved,
             ServerErrorKind::NoScript => Verdict::NoScript,
             _ => Verdict::Answered,
         },
-        RedisKind::Io
-        | RedisKind::Parse
-        | RedisKind::AuthenticationFailed
-        | RedisKind::ClusterConnectionNotFound => Verdict::Lost,
+        RedisKind::Io | RedisKind::Parse | RedisKind::AuthenticationFailed => Verdict::Lost,
         _ => Verdict::Answered,
     }
 }
@@ -48,15 +46,11 @@ pub(super) fn verdict(error: &RedisError) -> Verdict {
 pub(super) fn sent(error: RedisError) -> Error {
     let not_now = error.code().is_some_and(|code| NOT_NOW.contains(&code));
     let (kind, message) = match (verdict(&error), error.kind()) {
-        // The driver has no connection to the slot's node.
-        (_, RedisKind::ClusterConnectionNotFound) => {
-            (ErrorKind::Unavailable, "redis has no node for the key")
-        }
         (Verdict::Lost, RedisKind::Parse) => {
             (ErrorKind::OutcomeUnknown, "redis answered what cannot be read")
         }
         (Verdict::Lost, _) => (ErrorKind::OutcomeUnknown, "the connection to redis was lost"),
-        (Verdict::NotReady | Verdict::Elsewhere | Verdict::Moved, _) => {
+        (Verdict::NotReady | Verdict::Elsewhere | Verdict::Moved | Verdict::Unsettled, _) => {
             (ErrorKind::Unavailable, "redis is not ready")
         }
         (Verdict::Answered, _) if not_now => (ErrorKind::Unavailable, "redis does not take the command now"),

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use ::redis::{
-    AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, cluster::ClusterClient,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
     io::tcp::TcpSettings,
 };
 
-use super::{link::Target, tls::Tls};
+use super::{
+    cluster::{Address, Cluster},
+    node::Node,
+    tls::Tls,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Commands of one process that may wait for answers at a time, on one connection.
@@ -73,30 +77,49 @@ impl RedisConfig {
     }
 }
 
+/// Where the commands of a handle go.
+pub(super) enum Target {
+    Server(Box<Node>),
+    Cluster(Cluster),
+}
+
 /// One URL is a server, several are nodes of one Cluster.
 pub(super) fn target(urls: &[impl AsRef<str>], settings: &RedisConfig) -> Result<Target> {
     let nodes = urls.iter().map(|url| node(url.as_ref())).collect::<Result<Vec<_>>>()?;
     match <[ConnectionInfo; 1]>::try_from(nodes) {
         Ok([node]) => {
-            let watched = node.redis_settings().protocol() == ProtocolVersion::RESP3;
             let client = settings.tls.client(node)?;
-            Ok(Target::Server { client: Box::new(client), watched })
+            Ok(Target::Server(Box::new(Node::new(client, settings.clone()))))
         }
-        Err(nodes) if nodes.is_empty() => Err(config("redis: no URL given")),
-        Err(nodes) => {
-            settings.tls.check(&nodes)?;
-            let each = nodes.iter().cloned().map(|node| settings.tls.client(node)).collect::<Result<_>>()?;
-            let builder = ClusterClient::builder(nodes)
-                .retries(0)
-                .connection_timeout(settings.connect_timeout)
-                .response_timeout(Duration::from_secs(60))
-                .connection_concurrency_limit(IN_FLIGHT)
-                .overall_response_timeout(None);
-            let built = settings.tls.around(builder).build();
-            let client = built.map_err(|error| config("redis: bad Cluster URLs").with_source(error))?;
-            Ok(Target::Cluster { client: Box::new(client), nodes: each })
+        Err(nodes) => cluster(nodes, settings).map(Target::Cluster),
+    }
+}
+
+fn cluster(nodes: Vec<ConnectionInfo>, settings: &RedisConfig) -> Result<Cluster> {
+    let Some(template) = nodes.first().cloned() else { return Err(config("redis: no URL given")) };
+    let (mut seeds, tls) =
+        (Vec::new(), |node: &ConnectionInfo| matches!(node.addr(), ConnectionAddr::TcpTls { .. }));
+    for node in nodes {
+        let (ours, first) = (node.redis_settings(), template.redis_settings());
+        let same = ours.username() == first.username()
+            && ours.password() == first.password()
+            && ours.protocol() == first.protocol()
+            && tls(&node) == tls(&template);
+        if !same {
+            return Err(config("redis: the URLs of a Cluster differ in user, password, protocol or TLS"));
+        }
+        if ours.db() != 0 {
+            return Err(config("redis: a Cluster has no database but 0"));
+        }
+        let Some(address) = Address::of(&node) else {
+            return Err(config("redis: a Unix socket is no node of a Cluster"));
+        };
+        let client = settings.tls.client(node)?;
+        if seeds.iter().all(|(known, _)| *known != address) {
+            seeds.push((address, client));
         }
     }
+    Ok(Cluster::new(seeds, template, settings.clone()))
 }
 
 fn node(url: &str) -> Result<ConnectionInfo> {

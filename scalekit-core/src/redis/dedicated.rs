@@ -1,14 +1,18 @@
 //! A connection of its own, for commands that block.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use ::redis::{Cmd, FromRedisValue, from_redis_value};
-use tokio::time::{Instant, timeout_at};
+use ::redis::{Cmd, FromRedisValue, Value};
+use tokio::time::timeout_at;
 
 use super::{
     Redis,
-    classify::{Verdict, sent, unconnected, verdict},
+    classify::{Verdict, verdict},
+    cluster::{Member, Walk},
+    config::Target,
+    handle::read,
     link::Link,
+    node::{Failure, Limit, Node, Work},
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -27,7 +31,7 @@ use crate::{Error, ErrorKind, Result};
 /// ```
 pub struct Dedicated {
     redis: Redis,
-    link: Option<Link>,
+    link: Option<(Link, Option<Arc<Member>>)>,
 }
 
 impl Dedicated {
@@ -36,53 +40,63 @@ impl Dedicated {
     }
 
     /// Sends a command that blocks in the server for at most `wait`, which is added to the handle's budget.
-    /// On a Cluster, `wait` must stay below a minute.
     ///
     /// # Errors
     /// As [`Redis::query`]. After a time-out the connection is closed, so that a late answer goes nowhere.
     pub async fn query<T: FromRedisValue>(&mut self, command: &Cmd, wait: Duration) -> Result<T> {
-        let gate = self.redis.gate();
-        // Taken out: if this future is dropped half-way, the blocked connection goes with it.
-        let link = match self.link.take() {
-            Some(link) if !link.has_ended() => link,
-            _ => {
-                gate.admit()?;
-                match timeout_at(
-                    Instant::now() + self.redis.links().connect_timeout(),
-                    self.redis.links().own(),
-                )
-                .await
-                {
-                    Ok(Ok(link)) => link,
-                    Ok(Err(error)) => {
-                        gate.refused();
-                        return Err(unconnected(error));
-                    }
-                    Err(_) => {
-                        gate.timed_out();
-                        return Err(Error::new(ErrorKind::Unavailable, "redis did not connect in time"));
+        let redis = self.redis.clone();
+        match redis.target() {
+            Target::Server(node) => {
+                let limit = Limit::of(redis.budget() + wait);
+                read(self.send(node, None, Work::One(command), limit).await)
+            }
+            Target::Cluster(cluster) => {
+                let (mut walk, limit) = (Walk::of(command), Limit::of(redis.budget() + wait));
+                loop {
+                    let member = cluster.next_stop(&mut walk, limit).await?;
+                    let work = if walk.asking { Work::Asking(command) } else { Work::One(command) };
+                    let outcome = self.send(&member.node, Some(&member), work, limit).await;
+                    match outcome {
+                        Err(failure) if cluster.follow(&mut walk, &member, &failure, limit).await => {}
+                        outcome => return read(outcome),
                     }
                 }
             }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        node: &Node,
+        member: Option<&Arc<Member>>,
+        work: Work<'_>,
+        limit: Limit,
+    ) -> Result<Value, Failure> {
+        // Taken out: if this future is dropped half-way, the blocked connection goes with it.
+        let (mut link, at) = match self.link.take() {
+            Some((link, at))
+                if !link.has_ended() && at.as_ref().map(Arc::as_ptr) == member.map(Arc::as_ptr) =>
+            {
+                (link, at)
+            }
+            _ => (node.own().await?, member.cloned()),
         };
-        let mut link = link;
-        match timeout_at(self.redis.deadline() + wait, link.send(command)).await {
+        match timeout_at(limit.deadline, work.send(&mut link)).await {
             Ok(Ok(value)) => {
-                gate.succeeded();
-                self.link = Some(link);
-                from_redis_value(value).map_err(|error| {
-                    Error::new(ErrorKind::Corrupt, "redis answered another type").with_source(error)
-                })
+                node.gate.succeeded();
+                self.link = Some((link, at));
+                Ok(value)
             }
             Ok(Err(error)) => {
-                if matches!(verdict(&error), Verdict::Answered | Verdict::NoScript | Verdict::Moved) {
-                    self.link = Some(link);
+                if !matches!(verdict(&error), Verdict::Lost | Verdict::Elsewhere | Verdict::NotReady) {
+                    self.link = Some((link, at));
                 }
-                Err(sent(error))
+                Err(Failure::Answer(error))
             }
             Err(_) => {
-                gate.timed_out();
-                Err(Error::new(ErrorKind::OutcomeUnknown, "redis did not answer in time"))
+                node.gate.timed_out();
+                let error = Error::new(ErrorKind::OutcomeUnknown, "redis did not answer in time");
+                Err(Failure::Unanswered(error))
             }
         }
     }

@@ -2,22 +2,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value, from_redis_value};
-use tokio::time::Instant;
+use ::redis::{Client, Cmd, FromRedisValue, Pipeline, Value, from_redis_value};
 
 use super::{
     Call, Dedicated, RedisConfig, Subscription,
-    classify::{Verdict, sent, unconnected, verdict},
-    config::target,
-    link::{Link, Links},
-    stall::wait,
+    classify::{Verdict, verdict},
+    config::{Target, target},
+    node::{Entry, Failure, Limit, Work},
 };
-use crate::{Error, ErrorKind, Gate, Result};
-
-/// How often a command follows a slot that has moved.
-const REDIRECTS: u32 = 5;
-/// What a Cluster is given to settle between two of them.
-const REDIRECT_PAUSE: Duration = Duration::from_millis(10);
+use crate::{Error, ErrorKind, Result};
 
 /// A handle to one Redis server or Cluster; clones share one multiplexed connection.
 ///
@@ -57,8 +50,8 @@ pub struct Redis {
 }
 
 struct Shared {
-    links: Links,
-    gate: Gate,
+    target: Target,
+    connect_timeout: Duration,
 }
 
 impl Redis {
@@ -82,8 +75,9 @@ impl Redis {
     /// As [`open`](Self::open), for settings out of range, and for certificates that cannot be read.
     pub fn open_with(urls: &[impl AsRef<str>], config: RedisConfig) -> Result<Self> {
         let config = config.check()?;
-        let (budget, links) = (config.io_budget, Links::new(target(urls, &config)?, config));
-        Ok(Self { budget, shared: Arc::new(Shared { links, gate: Gate::new("redis is down") }) })
+        let target = target(urls, &config)?;
+        let RedisConfig { io_budget: budget, connect_timeout, .. } = config;
+        Ok(Self { budget, shared: Arc::new(Shared { target, connect_timeout }) })
     }
 
     /// The same handle with at most this budget for a command: what is left of a request's time.
@@ -92,14 +86,17 @@ impl Redis {
         Self { shared: self.shared.clone(), budget: self.budget.min(budget) }
     }
 
-    /// Whether the server is taken to be down, so that a command would fail at once.
+    /// Whether the server is taken to be down, so that a command would fail at once; of a Cluster, all its masters.
     pub fn is_down(&self) -> bool {
-        self.shared.gate.is_down()
+        match &self.shared.target {
+            Target::Server(node) => node.gate.is_down(),
+            Target::Cluster(cluster) => cluster.is_down(),
+        }
     }
 
     /// Whether this is a Cluster.
     pub fn is_cluster(&self) -> bool {
-        self.shared.links.is_cluster()
+        matches!(self.shared.target, Target::Cluster(_))
     }
 
     /// Sends one command.
@@ -107,7 +104,30 @@ impl Redis {
     /// # Errors
     /// See the table above.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        read(self.execute(Work::One(command), self.deadline()).await)
+        read(self.execute(Work::One(command), self.limit()).await)
+    }
+
+    /// Sends one command without a key to the server, or to each master of a Cluster; their answers in no order.
+    ///
+    /// **Round trips**: 1, to all at once.
+    ///
+    /// ```no_run
+    /// # async fn example(redis: scalekit_core::redis::Redis) -> scalekit_core::Result<()> {
+    /// use scalekit_core::redis::cmd;
+    ///
+    /// let keys: u64 = redis.query_each::<u64>(&cmd("DBSIZE")).await?.iter().sum();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See the table above; if one node fails, the others may have executed it.
+    pub async fn query_each<T: FromRedisValue>(&self, command: &Cmd) -> Result<Vec<T>> {
+        let answers = match &self.shared.target {
+            Target::Cluster(cluster) => cluster.each(command, self.limit()).await?,
+            Target::Server(_) => vec![self.execute(Work::One(command), self.limit()).await?],
+        };
+        answers.into_iter().map(|answer| read(Ok(answer))).collect()
     }
 
     /// Sends several commands in one round trip; on a Cluster their keys must share a slot.
@@ -115,7 +135,7 @@ impl Redis {
     /// # Errors
     /// See the table above; if one command fails, the others may have been executed.
     pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T> {
-        read(self.execute(Work::Many(pipeline), self.deadline()).await)
+        read(self.execute(Work::Many(pipeline), self.limit()).await)
     }
 
     /// Runs a script; its source travels only where the server does not have it yet.
@@ -125,10 +145,10 @@ impl Redis {
     /// # Errors
     /// See the table above.
     pub async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T> {
-        let deadline = self.deadline();
-        match self.execute(Work::One(&call.by_hash()), deadline).await {
+        let limit = self.limit();
+        match self.execute(Work::One(&call.by_hash()), limit).await {
             Err(Failure::Answer(error)) if verdict(&error) == Verdict::NoScript => {
-                read(self.execute(Work::One(&call.by_source()), deadline).await)
+                read(self.execute(Work::One(&call.by_source()), limit).await)
             }
             outcome => read(outcome),
         }
@@ -144,82 +164,35 @@ impl Redis {
         Subscription::new(self.clone(), channel.into())
     }
 
-    pub(super) fn links(&self) -> &Links {
-        &self.shared.links
+    pub(super) fn target(&self) -> &Target {
+        &self.shared.target
     }
 
-    pub(super) fn gate(&self) -> &Gate {
-        &self.shared.gate
-    }
-
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.budget
-    }
-
-    async fn execute(&self, work: Work<'_>, deadline: Instant) -> Result<Value, Failure> {
-        let mut redirects = 0;
-        loop {
-            match self.attempt(work, deadline).await {
-                Err(Failure::Answer(error))
-                    if verdict(&error) == Verdict::Moved && redirects < REDIRECTS && self.is_cluster() =>
-                {
-                    redirects += 1;
-                    let wake = (Instant::now() + REDIRECT_PAUSE * (redirects - 1)).min(deadline);
-                    tokio::time::sleep_until(wake).await;
-                }
-                outcome => return outcome,
-            }
+    /// Clients of the servers to turn to where any will do, in the order in which to try them.
+    pub(super) fn clients(&self) -> Vec<Client> {
+        match &self.shared.target {
+            Target::Server(node) => vec![node.links.client().clone()],
+            Target::Cluster(cluster) => cluster.clients(),
         }
     }
 
-    /// One command, sent at most once.
-    async fn attempt(&self, work: Work<'_>, deadline: Instant) -> Result<Value, Failure> {
-        let (gate, links) = (self.gate(), self.links());
-        gate.admit()?;
-        let (mut link, generation) = match wait(deadline, self.budget, links.get()).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                gate.refused();
-                return Err(unconnected(error).into());
-            }
-            Err(_) => {
-                gate.timed_out();
-                return Err(Error::new(ErrorKind::Unavailable, "redis did not connect in time").into());
-            }
-        };
-        let error = match wait(deadline, self.budget, work.send(&mut link)).await {
-            Ok(Ok(value)) => {
-                gate.succeeded();
-                return Ok(value);
-            }
-            Ok(Err(error)) => error,
-            Err(_) => {
-                gate.timed_out();
-                if gate.is_down() {
-                    // A connection into a black hole never breaks by itself.
-                    links.drop_link(generation);
-                }
-                return Err(Error::new(ErrorKind::OutcomeUnknown, "redis did not answer in time").into());
-            }
-        };
-        match verdict(&error) {
-            Verdict::Answered | Verdict::NoScript | Verdict::Moved => gate.succeeded(),
-            // One node of a Cluster does not speak for the others.
-            Verdict::NotReady | Verdict::Elsewhere | Verdict::Lost if links.is_cluster() => {
-                gate.timed_out();
-                if gate.is_down() {
-                    links.drop_link(generation);
-                }
-            }
-            Verdict::NotReady => gate.refused(),
-            // A server that was demoted stays so for a while: it is asked again at the gate's pace.
-            Verdict::Elsewhere => {
-                links.drop_link(generation);
-                gate.refused();
-            }
-            Verdict::Lost => links.drop_link(generation),
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.shared.connect_timeout
+    }
+
+    pub(super) fn budget(&self) -> Duration {
+        self.budget
+    }
+
+    fn limit(&self) -> Limit {
+        Limit::of(self.budget)
+    }
+
+    async fn execute(&self, work: Work<'_>, limit: Limit) -> Result<Value, Failure> {
+        match &self.shared.target {
+            Target::Server(node) => node.attempt(work, limit, Entry::Gated).await,
+            Target::Cluster(cluster) => cluster.execute(work, limit).await,
         }
-        Err(Failure::Answer(error))
     }
 }
 
@@ -233,40 +206,8 @@ impl fmt::Debug for Redis {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Work<'a> {
-    One(&'a Cmd),
-    Many(&'a Pipeline),
-}
-
-impl Work<'_> {
-    async fn send(self, link: &mut Link) -> Result<Value, RedisError> {
-        match self {
-            Self::One(command) => link.send(command).await,
-            Self::Many(pipeline) => pipeline.query_async(link).await,
-        }
-    }
-}
-
-/// Why there is no value.
-enum Failure {
-    /// The connection handed back this error after the command was given to it.
-    Answer(RedisError),
-    Known(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Known(error)
-    }
-}
-
-fn read<T: FromRedisValue>(outcome: Result<Value, Failure>) -> Result<T> {
-    match outcome {
-        Ok(value) => from_redis_value(value).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, "redis answered another type").with_source(error)
-        }),
-        Err(Failure::Answer(error)) => Err(sent(error)),
-        Err(Failure::Known(error)) => Err(error),
-    }
+/// Reads the answer as the type that was asked for.
+pub(super) fn read<T: FromRedisValue>(outcome: Result<Value, Failure>) -> Result<T> {
+    from_redis_value(outcome?)
+        .map_err(|error| Error::new(ErrorKind::Corrupt, "redis answered another type").with_source(error))
 }

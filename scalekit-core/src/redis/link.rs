@@ -1,18 +1,13 @@
 //! The one connection that all commands share: made on first use, replaced when it is of no more use.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use ::redis::{
-    Client, Cmd, Pipeline, PushKind, RedisError, RedisFuture, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster::ClusterClient,
-    cluster_async::ClusterConnection,
+    Client, ProtocolVersion, PushInfo, PushKind, RedisError,
+    aio::{MultiplexedConnection, SendError},
 };
 use futures_util::{
     FutureExt,
@@ -21,30 +16,16 @@ use futures_util::{
 
 use super::config::RedisConfig;
 
-/// What to connect to.
-pub(super) enum Target {
-    /// `watched`: the driver tells when the connection ends.
-    Server { client: Box<Client>, watched: bool },
-    /// The nodes it was told of, each by itself, too.
-    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
-}
-
 /// A connection that is shared by cloning it.
 #[derive(Clone)]
 pub(super) struct Link {
-    connection: Connection,
+    connection: MultiplexedConnection,
     ended: Arc<AtomicBool>,
-}
-
-#[derive(Clone)]
-enum Connection {
-    Server(MultiplexedConnection),
-    Cluster(ClusterConnection),
 }
 
 /// Holds the current connection; callers that find none share one attempt.
 pub(super) struct Links {
-    target: Arc<Target>,
+    client: Arc<Client>,
     config: RedisConfig,
     slot: Mutex<Slot>,
 }
@@ -66,20 +47,13 @@ enum State {
 }
 
 impl Links {
-    pub(super) fn new(target: Target, config: RedisConfig) -> Self {
-        Self { target: Arc::new(target), config, slot: Mutex::default() }
+    pub(super) fn new(client: Client, config: RedisConfig) -> Self {
+        Self { client: Arc::new(client), config, slot: Mutex::default() }
     }
 
-    pub(super) fn is_cluster(&self) -> bool {
-        matches!(*self.target, Target::Cluster { .. })
-    }
-
-    /// Each node by itself: the server, or those that were named of a Cluster.
-    pub(super) fn nodes(&self) -> &[Client] {
-        match &*self.target {
-            Target::Server { client, .. } => std::slice::from_ref(client),
-            Target::Cluster { nodes, .. } => nodes,
-        }
+    /// For connections of another kind.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(super) fn connect_timeout(&self) -> std::time::Duration {
@@ -97,7 +71,10 @@ impl Links {
                 slot.state = State::Empty;
             }
             match &slot.state {
-                State::Connecting(attempt) => (attempt.clone(), slot.generation),
+                // One that has failed while nobody waited says nothing about now.
+                State::Connecting(attempt) if !matches!(attempt.clone().now_or_never(), Some(Err(_))) => {
+                    (attempt.clone(), slot.generation)
+                }
                 _ => {
                     slot.generation += 1;
                     let attempt = self.attempt();
@@ -129,8 +106,8 @@ impl Links {
 
     /// Connects in a task of its own: a caller that gives up must not cancel what the next one waits for.
     fn attempt(&self) -> Attempt {
-        let (target, config) = (self.target.clone(), self.config.clone());
-        let task = tokio::spawn(async move { connect(&target, &config).await });
+        let (client, config) = (self.client.clone(), self.config.clone());
+        let task = tokio::spawn(async move { connect(&client, &config).await });
         let flat = async move { task.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into())) };
         flat.boxed().shared()
     }
@@ -140,78 +117,33 @@ impl Links {
     }
 }
 
-impl fmt::Debug for Links {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Links").field("cluster", &self.is_cluster()).finish_non_exhaustive()
-    }
-}
-
-async fn connect(target: &Target, config: &RedisConfig) -> Result<Link, RedisError> {
+async fn connect(client: &Client, config: &RedisConfig) -> Result<Link, RedisError> {
     let ended = Arc::new(AtomicBool::new(false));
-    let all = async {
-        match target {
-            Target::Server { client, watched: false } => {
-                client.get_multiplexed_async_connection_with_config(&config.connection()).await
+    let mut settings = config.connection();
+    // Only RESP3 tells when the connection ends.
+    if client.get_connection_info().redis_settings().protocol() == ProtocolVersion::RESP3 {
+        let flag = ended.clone();
+        settings = settings.set_push_sender(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                flag.store(true, Ordering::Release);
             }
-            Target::Server { client, watched: true } => {
-                let flag = ended.clone();
-                let watch = move |push: ::redis::PushInfo| {
-                    if push.kind == PushKind::Disconnection {
-                        flag.store(true, Ordering::Release);
-                    }
-                    Ok::<(), ::redis::aio::SendError>(())
-                };
-                let config = config.connection().set_push_sender(watch);
-                client.get_multiplexed_async_connection_with_config(&config).await
-            }
-            Target::Cluster { client, .. } => {
-                return client.get_async_connection().await.map(Connection::Cluster);
-            }
-        }
-        .map(Connection::Server)
-    };
-    let connection = tokio::time::timeout(config.connect_timeout, all).await;
+            Ok::<(), SendError>(())
+        });
+    }
+    let connecting = client.get_multiplexed_async_connection_with_config(&settings);
+    let connection = tokio::time::timeout(config.connect_timeout, connecting).await;
     let timed_out = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let connection = connection.unwrap_or_else(|_| Err(timed_out()))?;
     Ok(Link { connection, ended })
 }
 
 impl Link {
-    pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        let value = self.req_packed_command(command).await?;
-        value.extract_error()
-    }
-
     /// Whether the driver has told that the connection is gone.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
-}
 
-impl ConnectionLike for Link {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match &mut self.connection {
-            Connection::Server(connection) => connection.req_packed_command(cmd),
-            Connection::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        cmd: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match &mut self.connection {
-            Connection::Server(connection) => connection.req_packed_commands(cmd, offset, count),
-            Connection::Cluster(connection) => connection.req_packed_commands(cmd, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match &self.connection {
-            Connection::Server(connection) => connection.get_db(),
-            Connection::Cluster(connection) => connection.get_db(),
-        }
+    pub(super) fn connection(&mut self) -> &mut MultiplexedConnection {
+        &mut self.connection
     }
 }

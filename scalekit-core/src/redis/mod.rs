@@ -4,10 +4,12 @@
 //! dependency of its own on the same version of it.
 
 mod classify;
+mod cluster;
 mod config;
 mod dedicated;
 mod handle;
 mod link;
+mod node;
 mod script;
 mod stall;
 mod subscription;

@@ -2,14 +2,16 @@
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-use ::redis::{Client, RedisError, aio::PubSub};
+use ::redis::{Client, RedisError, Value, aio::PubSub};
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
 use super::Redis;
 
-/// A channel of a busy service is not silent for so long: a connection on which nothing comes may lead nowhere.
-const SILENCE: Duration = Duration::from_secs(60);
+/// A connection on which nothing comes for so long may lead nowhere: the server is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long it may take to answer that.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Between two attempts to connect: a server that starts anew is found soon, one that refuses is not pestered.
 const PAUSES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3);
 
@@ -73,19 +75,22 @@ impl Subscription {
                 }
             };
             let heard = timeout(SILENCE, live.on_message().next()).await;
-            if let Ok(Some(message)) = heard {
-                return Heard::Message(message.get_payload_bytes().to_vec());
+            let there = match heard {
+                Ok(Some(message)) => return Heard::Message(message.get_payload_bytes().to_vec()),
+                Ok(None) => false,
+                Err(_) => matches!(timeout(ANSWERS_WITHIN, live.ping::<Value>()).await, Ok(Ok(_))),
+            };
+            if !there {
+                self.live = None;
             }
-            // Ended, or silent for suspiciously long.
-            self.live = None;
         }
     }
 
     /// Any node of a Cluster passes on what was said on another.
     async fn connect(&self) -> Option<PubSub> {
-        let links = self.redis.links();
-        for node in links.nodes() {
-            if let Ok(Ok(live)) = timeout(links.connect_timeout(), subscribed(node, &self.channel)).await {
+        let (nodes, within) = (self.redis.clients(), self.redis.connect_timeout());
+        for node in &nodes {
+            if let Ok(Ok(live)) = timeout(within, subscribed(node, &self.channel)).await {
                 return Some(live);
             }
         }

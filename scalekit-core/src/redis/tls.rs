@@ -2,10 +2,7 @@
 
 use std::{error::Error as _, fmt, io, sync::Arc};
 
-use ::redis::{
-    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, RedisError, TlsCertificates,
-    cluster::ClusterClientBuilder,
-};
+use ::redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, RedisError, TlsCertificates};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::config::{RedisConfig, config};
@@ -61,7 +58,7 @@ impl RedisConfig {
 
 impl Tls {
     pub(super) fn client(&self, node: ConnectionInfo) -> Result<Client> {
-        self.check(std::slice::from_ref(&node))?;
+        self.check(&node)?;
         let client = match self.certificates() {
             None => Client::open(node),
             Some(certificates) => Client::build_with_tls(node, certificates),
@@ -70,9 +67,9 @@ impl Tls {
     }
 
     /// Whether the certificates can be read and will be used.
-    pub(super) fn check(&self, nodes: &[ConnectionInfo]) -> Result<()> {
-        let tls = |node: &ConnectionInfo| matches!(node.addr(), ConnectionAddr::TcpTls { .. });
-        if (self.authorities.is_some() || self.identity.is_some()) && !nodes.iter().all(tls) {
+    fn check(&self, node: &ConnectionInfo) -> Result<()> {
+        let tls = matches!(node.addr(), ConnectionAddr::TcpTls { .. });
+        if (self.authorities.is_some() || self.identity.is_some()) && !tls {
             return Err(config("redis: certificates are given, but a URL is not rediss://"));
         }
         if let Some(pem) = &self.authorities {
@@ -84,13 +81,6 @@ impl Tls {
             key.map_err(|_| config("redis: the PEM of the client's key holds no private key"))?;
         }
         Ok(())
-    }
-
-    pub(super) fn around(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
-        match self.certificates() {
-            None => builder,
-            Some(certificates) => builder.certs(certificates),
-        }
     }
 
     fn certificates(&self) -> Option<TlsCertificates> {

@@ -46,7 +46,7 @@ impl RedisStore {
     /// The store's failure; [`ErrorKind::Corrupt`] if the server does not tell its policy.
     pub async fn eviction(&self) -> Result<Eviction> {
         let mut nodes = Vec::new();
-        texts(self.redis().query(&cmd("INFO")).await?, &mut nodes);
+        self.redis().query_each(&cmd("INFO")).await?.into_iter().for_each(|node| texts(node, &mut nodes));
         let number =
             |text: &String| field(text, "evicted_keys").and_then(|number| number.parse::<u64>().ok());
         let policies: Vec<&str> = nodes.iter().filter_map(|text| field(text, "maxmemory_policy")).collect();
