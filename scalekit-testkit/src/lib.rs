@@ -52,5 +52,5 @@ pub use program::{Program, Running};
 pub use prometheus::{Prometheus, PrometheusBuilder, PrometheusSample};
 pub use proxy::Proxy;
 pub use random::{Rng, seed};
-pub use redis::{Redis, RedisBuilder, RedisCluster, RedisServer};
+pub use redis::{Redis, RedisBuilder, RedisCluster, RedisClusterBuilder, RedisServer};
 pub use wait::wait_until;

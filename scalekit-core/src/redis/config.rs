@@ -111,10 +111,10 @@ fn cluster(nodes: Vec<ConnectionInfo>, settings: &RedisConfig) -> Result<Cluster
         if ours.db() != 0 {
             return Err(config("redis: a Cluster has no database but 0"));
         }
-        let Some(address) = Address::of(&node) else {
+        let (address, client) = (Address::of(&node), settings.tls.client(node)?);
+        let Some(address) = address else {
             return Err(config("redis: a Unix socket is no node of a Cluster"));
         };
-        let client = settings.tls.client(node)?;
         if seeds.iter().all(|(known, _)| *known != address) {
             seeds.push((address, client));
         }

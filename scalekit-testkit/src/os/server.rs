@@ -17,7 +17,7 @@ pub(crate) struct Server {
     /// The text in its log that says that it serves.
     ready: &'static str,
     dir: PathBuf,
-    port: Port,
+    port: Mutex<Port>,
     process: Mutex<Arc<Process>>,
     shown: AtomicBool,
 }
@@ -37,7 +37,7 @@ impl Server {
             spawn,
             ready,
             dir,
-            port,
+            port: Mutex::new(port),
             process: Mutex::new(Arc::new(process)),
             shown: AtomicBool::new(false),
         };
@@ -46,7 +46,7 @@ impl Server {
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port.number()
+        self.port.lock().unwrap_or_else(PoisonError::into_inner).number()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -99,6 +99,17 @@ impl Server {
         let process = Arc::new(process);
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&process);
         process.wait_log(self.name, self.ready).await;
+    }
+
+    /// As [`restart`](Self::restart), on a port that the spawned program has been told of.
+    pub(crate) async fn restart_on(&self, port: Port) {
+        self.kill().await;
+        *self.port.lock().unwrap_or_else(PoisonError::into_inner) = port;
+        self.restart().await;
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn process(&self) -> Arc<Process> {

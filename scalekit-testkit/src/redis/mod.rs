@@ -6,5 +6,5 @@ mod server;
 mod tls;
 
 pub use builder::{Redis, RedisBuilder};
-pub use cluster::RedisCluster;
+pub use cluster::{RedisCluster, RedisClusterBuilder};
 pub use server::RedisServer;

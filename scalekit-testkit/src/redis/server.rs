@@ -47,7 +47,7 @@ impl RedisServer {
         format!("{}://{name}:{password}@127.0.0.1:{}", self.scheme(), self.port())
     }
 
-    /// Its TCP port; it stays the same over restarts.
+    /// Its TCP port; it stays the same over restarts, but for [`restart_elsewhere`](Self::restart_elsewhere).
     #[must_use]
     pub fn port(&self) -> u16 {
         self.server.port()
@@ -95,6 +95,40 @@ impl RedisServer {
     /// Starts it on the same port and directory, killing it first if it runs. Without persistence it is empty.
     pub async fn restart(&self) {
         self.server.restart().await;
+    }
+
+    /// Starts it on another port, killing it first if it runs; what it has on disk, it keeps.
+    pub async fn restart_elsewhere(&self) {
+        let port = crate::os::free_port();
+        let file = self.server.dir().join("redis.conf");
+        let name = if self.tls.is_some() { "tls-port" } else { "port" };
+        let line = format!("{name} {}\n", port.number());
+        // The last line wins.
+        let opened = std::fs::OpenOptions::new().append(true).open(&file);
+        let written = opened.and_then(|mut conf| std::io::Write::write_all(&mut conf, line.as_bytes()));
+        written.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        self.server.restart_on(port).await;
+    }
+
+    /// Runs a command as the kit's own user; its answer as text, one string a line.
+    pub async fn admin(&self, command: &redis::Cmd) -> String {
+        admin::run(self, command).await
+    }
+
+    /// Whether it takes writes, and follows no other server.
+    pub async fn is_master(&self) -> bool {
+        self.admin(redis::cmd("INFO").arg("replication")).await.contains("role:master\r")
+    }
+
+    /// How many bytes of changes it has made, or got from the server that it follows.
+    pub async fn replication_offset(&self) -> u64 {
+        let info = self.admin(redis::cmd("INFO").arg("replication")).await;
+        // A replica has both; the first is what it got.
+        let offset = |name: &str| {
+            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
+        };
+        let found = offset("slave_repl_offset").or_else(|| offset("master_repl_offset"));
+        found.unwrap_or_else(|| panic!("no offset in {info}"))
     }
 
     /// Ends it and removes its files, as dropping it does.
