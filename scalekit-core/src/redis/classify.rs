@@ -25,7 +25,7 @@ pub(super) enum Verdict {
 }
 
 /// Server codes after which nothing was executed and a later try can succeed.
-const NOT_NOW: [&str; 6] = ["BUSY", "OOM", "MISCONF", "NOREPLICAS", "UNKILLABLE", "INPROG"];
+const NOT_NOW: [&str; 7] = ["BUSY", "OOM", "MISCONF", "NOREPLICAS", "UNBLOCKED", "UNKILLABLE", "INPROG"];
 
 pub(super) fn verdict(error: &RedisError) -> Verdict {
     match error.kind() {

@@ -86,11 +86,12 @@ impl Inner {
     pub(super) fn lesson(self: &Arc<Self>, every: Duration) -> Option<watch::Receiver<Option<Learnt>>> {
         let mut running = self.lessons.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Running { since, outcome }) = &*running {
-            let age = since.elapsed();
-            if outcome.borrow().is_none() && outcome.has_changed().is_ok() && age < LONGEST {
+            let (age, over) = (since.elapsed(), outcome.borrow().is_some());
+            let died = !over && (outcome.has_changed().is_err() || age > LONGEST);
+            if !over && !died {
                 return Some(outcome.clone());
             }
-            if age < every {
+            if !died && age < every {
                 return None;
             }
         }
