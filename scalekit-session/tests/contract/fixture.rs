@@ -13,7 +13,7 @@ use scalekit_session::{
         SessionKey, Store, Successor,
     },
 };
-use scalekit_testkit::RedisServer;
+use scalekit_testkit::{RedisCluster, RedisServer};
 
 pub(crate) const BUDGET: Duration = Duration::from_secs(10);
 pub(crate) const INDEX: &str = "t:{00ff}:u:someone";
@@ -22,26 +22,65 @@ pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) rules: Rules,
     clock: Option<Arc<ManualClock>>,
-    pub(crate) server: Option<RedisServer>,
+    servers: Servers,
+}
+
+/// What the store needs to be up, and where the keys are.
+enum Servers {
+    None,
+    One(RedisServer),
+    /// The place of the master of the slot, and whether its replica has taken over.
+    Cluster(Box<RedisCluster>, usize, bool),
 }
 
 impl Fixture {
     pub(crate) fn memory() -> Self {
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         let store = Arc::new(MemoryStore::with_clock(clock.clone()));
-        Self { store, rules: rules(), clock: Some(clock), server: None }
+        Self { store, rules: rules(), clock: Some(clock), servers: Servers::None }
     }
 
     pub(crate) async fn redis() -> Self {
         let server = scalekit_testkit::Redis::start().await;
         let redis = Redis::open_with(&[server.url()], patient()).unwrap();
-        Self { store: Arc::new(RedisStore::new(redis)), rules: rules(), clock: None, server: Some(server) }
+        let (store, servers) = (Arc::new(RedisStore::new(redis)), Servers::One(server));
+        Self { store, rules: rules(), clock: None, servers }
+    }
+
+    /// On three masters with a replica each.
+    pub(crate) async fn cluster() -> Self {
+        let cluster = scalekit_testkit::Redis::cluster_builder(3).replicas().start().await;
+        let redis = Redis::open_with(&cluster.urls(), patient()).unwrap();
+        let place = cluster.node_of(INDEX).await;
+        let (store, servers) =
+            (Arc::new(RedisStore::new(redis)), Servers::Cluster(Box::new(cluster), place, false));
+        Self { store, rules: rules(), clock: None, servers }
+    }
+
+    /// Kills the master of the slot; the replica has taken over when this returns. The store is not told.
+    pub(crate) async fn fail_over(&mut self) {
+        let Servers::Cluster(cluster, place, promoted) = &mut self.servers else { panic!("no Cluster") };
+        let replica = &cluster.replicas()[*place];
+        cluster.nodes()[*place].kill().await;
+        scalekit_testkit::wait_until("the replica is promoted", BUDGET, async || replica.is_master().await)
+            .await;
+        *promoted = true;
+    }
+
+    /// The server that has the keys.
+    pub(crate) fn server(&self) -> Option<&RedisServer> {
+        match &self.servers {
+            Servers::None => None,
+            Servers::One(server) => Some(server),
+            Servers::Cluster(cluster, place, false) => cluster.nodes().get(*place),
+            Servers::Cluster(cluster, place, true) => cluster.replicas().get(*place),
+        }
     }
 
     /// Redis has no clock to set: there, all that is stored is moved into the past.
     pub(crate) async fn advance(&self, by: Duration) {
         let ms = i64::try_from(by.as_millis()).unwrap();
-        let Some(server) = &self.server else { return self.clock.as_ref().unwrap().advance(by) };
+        let Some(server) = self.server() else { return self.clock.as_ref().unwrap().advance(by) };
         let redis = Redis::open_with(&[server.url()], patient()).unwrap();
         for key in server.keys().await {
             let left: i64 = redis.query(cmd("PTTL").arg(&key)).await.unwrap();
@@ -75,7 +114,7 @@ impl Fixture {
     /// Loads, and waits for the deadline that Redis moves afterwards.
     pub(crate) async fn open(&self, key: &SessionKey) -> Loaded {
         let loaded = self.store.load(key, &self.rules, BUDGET).await.unwrap();
-        if let (Loaded::Live(record), Some(server)) = (&loaded, &self.server) {
+        if let (Loaded::Live(record), Some(server)) = (&loaded, self.server()) {
             let redis = Redis::open_with(&[server.url()], patient()).unwrap();
             let most = record.0["!a"].parse::<i64>().unwrap() - i64::try_from(SystemClock.now_ms()).unwrap();
             let idle = i64::try_from(self.rules.idle.as_millis()).unwrap();

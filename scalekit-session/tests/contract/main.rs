@@ -285,6 +285,22 @@ macro_rules! contract {
                 super::$name(&super::fixture::Fixture::redis().await).await;
             })+
         }
+
+        /// All in turn on a Cluster, and again on the replica that took over.
+        #[tokio::test]
+        async fn a_cluster_and_what_is_left_of_it_after_a_masters_death() {
+            let mut at = Fixture::cluster().await;
+            for failed_over in [false, true] {
+                if failed_over {
+                    at.fail_over().await;
+                }
+                $(
+                    println!("{}, failed over: {failed_over}", stringify!($name));
+                    at.server().unwrap().flushall().await;
+                    $name(&at).await;
+                )+
+            }
+        }
     };
 }
 

@@ -180,13 +180,27 @@ impl RedisCluster {
         true
     }
 
-    /// Ends a move: the two nodes know it at once, the others a moment later.
+    /// Ends a move: the two nodes know it at once; returns when the others do, too. Before that, the next move could
+    /// be of the same epoch, and the nodes would not agree for a while.
     pub async fn end_move(&self, slot: u16, from: usize, to: usize) {
         let (from, to) = (&self.nodes[from], &self.nodes[to]);
         let owner = id(to).await;
         for node in [to, from] {
             setslot(node, slot, "NODE", &owner).await;
         }
+        wait_until("all nodes know who has the slot", Duration::from_secs(60), || async {
+            let mut epochs = std::collections::BTreeSet::new();
+            for node in self.nodes.iter().chain(&self.replicas) {
+                let nodes = admin::run(node, cmd("CLUSTER").arg("NODES")).await;
+                if !nodes.lines().any(|line| line.starts_with(&owner) && has(line, slot)) {
+                    return false;
+                }
+                let info = admin::run(node, cmd("CLUSTER").arg("INFO")).await;
+                epochs.extend(info.lines().find(|l| l.contains("current_epoch")).map(str::to_owned));
+            }
+            epochs.len() == 1
+        })
+        .await;
     }
 
     async fn meet(&self) {
@@ -244,4 +258,13 @@ async fn id(node: &RedisServer) -> String {
 
 async fn setslot(node: &RedisServer, slot: u16, what: &str, other: &str) {
     admin::run(node, cmd("CLUSTER").arg("SETSLOT").arg(slot).arg(what).arg(other)).await;
+}
+
+/// Whether a line of `CLUSTER NODES` has the slot in one of its ranges.
+fn has(line: &str, slot: u16) -> bool {
+    line.split(' ').skip(8).any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds = first.parse::<u16>().ok().zip(last.trim().parse::<u16>().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
+    })
 }

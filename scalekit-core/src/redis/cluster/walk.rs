@@ -14,8 +14,6 @@ use crate::{
     },
 };
 
-/// How often a command is redirected.
-const REDIRECTS: u32 = 16;
 /// Redirects in a row that are followed at once; a Cluster that sends round in circles needs time to settle.
 const AT_ONCE: u32 = 2;
 /// What a Cluster is given to settle, at first and at most.
@@ -92,7 +90,7 @@ impl Cluster {
                 false
             }
         };
-        again && walk.redirects < REDIRECTS && Instant::now() < limit.deadline
+        again && Instant::now() < limit.deadline
     }
 
     async fn redirected(&self, walk: &mut Walk, at: &Member, error: &RedisError, limit: Limit) -> bool {
