@@ -57,7 +57,7 @@ impl Fixture {
         Self { store, rules: rules(), clock: None, servers }
     }
 
-    /// Kills the master of the slot; the replica has taken over when this returns. The store is not told.
+    /// Kills the master of the slot; the replica has taken over, and the store has found it, when this returns.
     pub(crate) async fn fail_over(&mut self) {
         let Servers::Cluster(cluster, place, promoted) = &mut self.servers else { panic!("no Cluster") };
         let replica = &cluster.replicas()[*place];
@@ -65,6 +65,11 @@ impl Fixture {
         scalekit_testkit::wait_until("the replica is promoted", BUDGET, async || replica.is_master().await)
             .await;
         *promoted = true;
+        let nobody = key("nobody");
+        scalekit_testkit::wait_until("the store has found it", BUDGET, async || {
+            self.store.peek(&nobody, BUDGET).await.is_ok()
+        })
+        .await;
     }
 
     /// The server that has the keys.
@@ -161,7 +166,7 @@ impl Fixture {
 
     /// What is stored, apart from the marks of sessions that were ended; only in Redis.
     pub(crate) async fn left(&self) -> Vec<String> {
-        let Some(server) = &self.server else { return Vec::new() };
+        let Some(server) = self.server() else { return Vec::new() };
         let redis = Redis::open_with(&[server.url()], patient()).unwrap();
         let mut left = Vec::new();
         for key in server.keys().await {

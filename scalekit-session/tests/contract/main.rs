@@ -156,7 +156,7 @@ async fn an_ended_session_leaves_a_mark_where_asked(at: &Fixture) {
     assert_eq!(at.end(&key, None, Ending::Mark).await, Removed::Gone);
     assert_eq!(at.create(&creation("a", &[])).await, Created::Taken);
     assert_eq!(at.members().await, Vec::<String>::new());
-    if let Some(server) = &at.server {
+    if let Some(server) = at.server() {
         let dump = String::from_utf8(server.dump_everything().await).unwrap();
         assert!(dump.contains("!x") && !dump.contains("secret"), "the mark holds more than itself: {dump}");
     } else {
