@@ -19,7 +19,12 @@ use crate::{Error, ErrorKind, Result};
 /// as long again. A refused connection or three time-outs in a row count as down: commands then fail at once,
 /// one probe goes out every 100 ms, and the handle is back within a second of the server. Commands are
 /// never repeated behind the caller's back, except where the server said that it executed nothing: a slot
-/// that moved, a script it does not have.
+/// that moved, a script it does not have, a node that is not ready.
+///
+/// In a Cluster each node has a connection of its own and is up or down by itself: a node that hangs or dies fails the
+/// commands to its slots and no others. Who serves a slot is asked of any node that answers, named or not, and learnt from
+/// each redirect (`MOVED`); while a slot moves, commands follow it (`ASK`, `TRYAGAIN`). Where a replica takes over from a
+/// dead master, commands go there some 100 ms after it is promoted.
 ///
 /// | what happened | error kind |
 /// |---|---|
@@ -30,7 +35,9 @@ use crate::{Error, ErrorKind, Result};
 /// | any other refusal | [`ErrorKind::Internal`] |
 ///
 /// Guarantee: nothing queues while the server is down. Non-guarantee: a command whose answer did not come
-/// in time may be executed later, even after one that was sent after it.
+/// in time may be executed later, even after one that was sent after it. What a server acknowledged may be lost with it:
+/// Redis replicates after it has answered. While a slot moves, a script that touches keys which it does not name is refused
+/// half-way if such a key is on the other node.
 ///
 /// **Round trips**: one per [`query`](Self::query), [`pipeline`](Self::pipeline) and [`run`](Self::run).
 ///
@@ -69,10 +76,12 @@ impl Redis {
         Self::open_with(&[url], RedisConfig::default())
     }
 
-    /// One server for one URL, a Cluster for several (any of its nodes).
+    /// One server for one URL, a Cluster for several (any of its nodes; they share user, password and TLS with those that
+    /// are not named, and one that answers is enough).
     ///
     /// # Errors
-    /// As [`open`](Self::open), for settings out of range, and for certificates that cannot be read.
+    /// As [`open`](Self::open), for settings out of range, for certificates that cannot be read, and for URLs that cannot
+    /// be those of one Cluster.
     pub fn open_with(urls: &[impl AsRef<str>], config: RedisConfig) -> Result<Self> {
         let config = config.check()?;
         let target = target(urls, &config)?;
@@ -99,7 +108,8 @@ impl Redis {
         matches!(self.shared.target, Target::Cluster(_))
     }
 
-    /// Sends one command.
+    /// Sends one command. In a Cluster it goes to the node of its first key, and all its keys must share a slot; one
+    /// without a key goes to any node.
     ///
     /// # Errors
     /// See the table above.
@@ -130,7 +140,8 @@ impl Redis {
         answers.into_iter().map(|answer| read(Ok(answer))).collect()
     }
 
-    /// Sends several commands in one round trip; on a Cluster their keys must share a slot.
+    /// Sends several commands in one round trip; on a Cluster their keys must share a slot. Those that a Cluster
+    /// redirects are sent again, the others not.
     ///
     /// # Errors
     /// See the table above; if one command fails, the others may have been executed.

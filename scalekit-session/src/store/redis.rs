@@ -39,7 +39,18 @@ const TOUCHES: usize = 64;
 /// A read is two plain commands in one round trip, which cost the server a quarter of what a script does; where it finds
 /// more than a session as it mostly is (a deadline to be moved, a rotation), a script follows. Every other operation is
 /// one script on keys of one slot, and takes one round trip. Deadlines are by the Redis clock. Keys hold a digest of the cookie's secret: nobody who reads the store can take over a session.
-/// A server that loses writes in a fail-over loses them for sessions too.
+///
+/// Redis replicates after it has answered. When a master dies and its replica takes over, what had been replicated is
+/// there; what was acknowledged in the last moment before may be lost, and no more:
+///
+/// | lost | what the user sees |
+/// |---|---|
+/// | a change | the session as it was before |
+/// | a sign-in, or a new secret | they sign in again |
+/// | a sign-out or a revocation | nothing; but who has kept a copy of the cookie has the session again |
+///
+/// `min-replicas-to-write 1` and a short `min-replicas-max-lag` bound the moment, also that of a master which is cut off.
+/// Until the replica has taken over, requests that need these sessions are answered by 503, those of other masters as ever.
 ///
 /// ```
 /// use scalekit_core::{KeyRing, redis::Redis};
