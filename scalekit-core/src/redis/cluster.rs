@@ -86,16 +86,8 @@ impl Cluster {
         masters.all(|address| known.nodes.get(address).is_some_and(|member| member.node.gate.is_down()))
     }
 
-    /// Sends to the node of the slot, following redirects.
-    pub(super) async fn execute(&self, work: Work<'_>, limit: Limit) -> Result<Value, Failure> {
-        match work {
-            Work::One(command) => self.command(command, limit).await,
-            Work::Many(pipeline) => self.pipeline(pipeline, limit).await,
-            Work::Asking(_) | Work::Raw(_) => self.pick()?.node.attempt(work, limit, Entry::Gated).await,
-        }
-    }
-
-    async fn command(&self, command: &Cmd, limit: Limit) -> Result<Value, Failure> {
+    /// Sends to the node of the key, following redirects.
+    pub(super) async fn command(&self, command: &Cmd, limit: Limit) -> Result<Value, Failure> {
         let mut walk = Walk::of(command);
         loop {
             let member = self.next_stop(&mut walk, limit).await?;

@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Result};
 /// that moved, a script it does not have, a node that is not ready.
 ///
 /// In a Cluster each node has a connection of its own and is up or down by itself: a node that hangs or dies fails the
-/// commands to its slots and no others. Who serves a slot is asked of any node that answers, named or not, and learnt from
+/// commands to its slots and no others (unless `cluster-require-full-coverage` has Redis itself refuse them). Who serves a slot is asked of any node that answers, named or not, and learnt from
 /// each redirect (`MOVED`); while a slot moves, commands follow it (`ASK`, `TRYAGAIN`). Where a replica takes over from a
 /// dead master, commands go there some 100 ms after it is promoted.
 ///
@@ -114,7 +114,7 @@ impl Redis {
     /// # Errors
     /// See the table above.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        read(self.execute(Work::One(command), self.limit()).await)
+        read(self.command(command, self.limit()).await)
     }
 
     /// Sends one command without a key to the server, or to each master of a Cluster; their answers in no order.
@@ -135,7 +135,7 @@ impl Redis {
     pub async fn query_each<T: FromRedisValue>(&self, command: &Cmd) -> Result<Vec<T>> {
         let answers = match &self.shared.target {
             Target::Cluster(cluster) => cluster.each(command, self.limit()).await?,
-            Target::Server(_) => vec![self.execute(Work::One(command), self.limit()).await?],
+            Target::Server(_) => vec![self.command(command, self.limit()).await?],
         };
         answers.into_iter().map(|answer| read(Ok(answer))).collect()
     }
@@ -146,7 +146,10 @@ impl Redis {
     /// # Errors
     /// See the table above; if one command fails, the others may have been executed.
     pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T> {
-        read(self.execute(Work::Many(pipeline), self.limit()).await)
+        read(match &self.shared.target {
+            Target::Server(node) => node.attempt(Work::Many(pipeline), self.limit(), Entry::Gated).await,
+            Target::Cluster(cluster) => cluster.pipeline(pipeline, self.limit()).await,
+        })
     }
 
     /// Runs a script; its source travels only where the server does not have it yet.
@@ -157,9 +160,9 @@ impl Redis {
     /// See the table above.
     pub async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T> {
         let limit = self.limit();
-        match self.execute(Work::One(&call.by_hash()), limit).await {
+        match self.command(&call.by_hash(), limit).await {
             Err(Failure::Answer(error)) if verdict(&error) == Verdict::NoScript => {
-                read(self.execute(Work::One(&call.by_source()), limit).await)
+                read(self.command(&call.by_source(), limit).await)
             }
             outcome => read(outcome),
         }
@@ -199,10 +202,10 @@ impl Redis {
         Limit::of(self.budget)
     }
 
-    async fn execute(&self, work: Work<'_>, limit: Limit) -> Result<Value, Failure> {
+    async fn command(&self, command: &Cmd, limit: Limit) -> Result<Value, Failure> {
         match &self.shared.target {
-            Target::Server(node) => node.attempt(work, limit, Entry::Gated).await,
-            Target::Cluster(cluster) => cluster.execute(work, limit).await,
+            Target::Server(node) => node.attempt(Work::One(command), limit, Entry::Gated).await,
+            Target::Cluster(cluster) => cluster.command(command, limit).await,
         }
     }
 }

@@ -15,7 +15,11 @@ use crate::{
 
 impl Cluster {
     /// Sends the commands in one round trip, if none is redirected.
-    pub(super) async fn pipeline(&self, pipeline: &Pipeline, limit: Limit) -> Result<Value, Failure> {
+    pub(in crate::redis) async fn pipeline(
+        &self,
+        pipeline: &Pipeline,
+        limit: Limit,
+    ) -> Result<Value, Failure> {
         // The driver composes the answer: which are left out, and what many refusals are as one error.
         let mut sending = Sending { cluster: self, limit, failure: None };
         let outcome = pipeline.query_async(&mut sending).await;
