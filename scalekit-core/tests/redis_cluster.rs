@@ -15,7 +15,7 @@ use scalekit_core::{
     ErrorKind, Result,
     redis::{Redis, RedisConfig, Script, cmd, pipe},
 };
-use scalekit_testkit::{RedisCluster, evidence, free_port, full, wait_until};
+use scalekit_testkit::{Proxy, RedisCluster, Rng, evidence, free_port, full, seed, wait_until};
 
 /// How long a test waits for what must happen; nothing is timed.
 const LONG: Duration = Duration::from_secs(30);
@@ -139,6 +139,46 @@ async fn attack(redis: &Redis, key: &str, rounds: u64) -> u64 {
     }
     assert!(unknown >= 3, "it was asked");
     unknown
+}
+
+#[tokio::test]
+async fn nothing_is_executed_twice_however_often_connections_break() {
+    let seed = seed();
+    let mut rng = Rng::new(seed);
+    let cluster = scalekit_testkit::Redis::cluster_builder(1).node_timeout(NEVER).start().await;
+    let node = &cluster.nodes()[0];
+    let proxy = Proxy::to(node.addr()).await;
+    proxy.set_delay(Duration::from_millis(1));
+    let port = proxy.addr().port();
+    node.admin(cmd("CONFIG").arg(&["SET", "cluster-announce-port"]).arg(port)).await;
+    let protocol = 2 + rng.below(2);
+    let urls =
+        ["127.0.0.1", "localhost"].map(|host| format!("redis://{host}:{port}?protocol=resp{protocol}"));
+    let redis = Redis::open_with(&urls, patient()).unwrap();
+    let (mut done, mut unknown) = (0, 0);
+    for round in 0..4_000 {
+        if round >= 40 && unknown >= 10 {
+            break;
+        }
+        let task = tokio::spawn({
+            let redis = redis.clone();
+            async move { incr(&redis, "n").await }
+        });
+        if rng.one_in(2) {
+            tokio::time::sleep(Duration::from_micros(rng.below(4_000))).await;
+            proxy.cut().await;
+            proxy.heal().await;
+        }
+        match task.await.unwrap() {
+            Ok(_) => done += 1,
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => unknown += 1,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}"),
+        }
+    }
+    let count: u64 = node.admin(cmd("GET").arg("n")).await.trim().parse().unwrap();
+    println!("done {done}, unknown {unknown}, executed {count}");
+    assert!(unknown > 0, "no command was hit: the attack missed");
+    assert!((done..=done + unknown).contains(&count), "done {done}, unknown {unknown}, executed {count}");
 }
 
 #[tokio::test]

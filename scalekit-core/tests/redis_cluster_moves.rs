@@ -69,6 +69,37 @@ async fn slots_move_under_load() {
     );
 }
 
+#[tokio::test]
+async fn keys_that_are_ahead_of_their_slot_are_served_where_they_are() {
+    let cluster = scalekit_testkit::Redis::cluster(3).await;
+    let slot = cluster.slot_of("{moving}").await;
+    let from = cluster.node_of("{moving}").await;
+    let to = (from + 1) % 3;
+    let config = RedisConfig::default().with_io_budget(LONG).with_connect_timeout(LONG);
+    let redis = Redis::open_with(&cluster.urls(), config).unwrap();
+    let (a, b) = (key(1), key(2));
+    let () = redis.query(cmd("MSET").arg(&[&a, "0", &b, "0"])).await.unwrap();
+    // The slot stays where it is until the end of the test; one of its keys goes, then the other.
+    cluster.begin_move(slot, from, to).await;
+    assert!(cluster.move_keys(slot, from, to, 1).await);
+    let each: (u64, u64) = redis.pipeline(pipe().incr(&a, 1).incr(&b, 1)).await.unwrap();
+    assert_eq!(each, (1, 1), "one is here, one is there");
+    let both = tokio::spawn({
+        let (redis, a, b) = (redis.clone(), a.clone(), b.clone());
+        async move { redis.run::<u64>(&BOTH.key(&a).key(&b)).await }
+    });
+    assert!(cluster.move_keys(slot, from, to, 1).await);
+    assert_eq!(both.await.unwrap().unwrap(), 2, "it waits until both are in one place");
+    assert_eq!(redis.run::<u64>(&BOTH.key(&a).key(&b)).await.unwrap(), 3);
+    let each: (u64, u64) = redis.pipeline(pipe().incr(&a, 1).incr(&b, 1)).await.unwrap();
+    assert_eq!(each, (4, 4));
+    let atomic: (u64, u64) = redis.pipeline(pipe().atomic().incr(&a, 1).incr(&b, 1)).await.unwrap();
+    assert_eq!(atomic, (5, 5));
+    assert_eq!(redis.query::<u64>(cmd("INCR").arg(&a)).await.unwrap(), 6);
+    cluster.end_move(slot, from, to).await;
+    assert_eq!(redis.query::<u64>(cmd("INCR").arg(&b)).await.unwrap(), 6);
+}
+
 fn key(number: u64) -> String {
     format!("{{moving}}:{number}")
 }
