@@ -157,7 +157,7 @@ async fn nothing_is_executed_twice_however_often_connections_break() {
     let redis = Redis::open_with(&urls, patient()).unwrap();
     let (mut done, mut unknown) = (0, 0);
     for round in 0..4_000 {
-        if round >= 40 && unknown >= 10 {
+        if round >= 40 && unknown >= 5 {
             break;
         }
         let task = tokio::spawn({

@@ -28,7 +28,7 @@ pub(crate) struct Fixture {
 /// What the store needs to be up, and where the keys are.
 enum Servers {
     None,
-    One(RedisServer),
+    One(Box<RedisServer>),
     /// The place of the master of the slot, and whether its replica has taken over.
     Cluster(Box<RedisCluster>, usize, bool),
 }
@@ -43,7 +43,7 @@ impl Fixture {
     pub(crate) async fn redis() -> Self {
         let server = scalekit_testkit::Redis::start().await;
         let redis = Redis::open_with(&[server.url()], patient()).unwrap();
-        let (store, servers) = (Arc::new(RedisStore::new(redis)), Servers::One(server));
+        let (store, servers) = (Arc::new(RedisStore::new(redis)), Servers::One(Box::new(server)));
         Self { store, rules: rules(), clock: None, servers }
     }
 
